@@ -1,0 +1,57 @@
+/*
+ * api.h - what the files behind the door share: handles, option decoding, callers' vectors.
+ */
+#ifndef VINDEX_API_API_H
+#define VINDEX_API_API_H
+
+#include <stdatomic.h>
+
+#include "search/search.h"
+#include "storage/store.h"
+
+struct vindex {
+    struct store *store;
+    struct config config;
+    atomic_int n_handles; /* writers and searchers that are open */
+};
+
+/**
+ * Copy a caller's option struct over `mine` (already holding the defaults, i.e. zeros), reading the smaller
+ * of both sizes. The struct starts with its size; bytes beyond mine_size must be zero.
+ */
+vindex_status vindex__options_read(const void *given, void *mine, size_t mine_size, const char *what);
+
+/** The config a new index gets; refuses what does not go together. Leaves the uuid to the caller. */
+vindex_status vindex__config_from(const vindex_create_options *options, struct config *config);
+
+/** dim, type and metric as an application gave them. */
+vindex_status vindex__check_shape(uint32_t dim, uint32_t type, uint32_t metric);
+
+/* ---- vectors.c: callers' vectors -------------------------------------------------------------- */
+
+enum vectors_use { VECTORS_STORE, VECTORS_QUERY };
+
+/** The type that rows of `type` have for this use: stored as they are; queries of f16 and bf16 as f32. */
+uint32_t vindex__vectors_type(uint32_t type, enum vectors_use use);
+
+/** Shape and type only: what can be checked without reading the rows. */
+vindex_status vindex__vectors_check_shape(const vindex_vectors *vectors, uint32_t type, uint32_t dim);
+
+/**
+ * Check shape, type, finiteness, whole numbers, padding bits of all rows; the message names the first
+ * wrong row and element.
+ */
+vindex_status vindex__vectors_check(const vindex_vectors *vectors, uint32_t type, uint32_t dim,
+                                    enum vectors_use use);
+
+/** Bytes from row to row. */
+size_t vindex__vectors_stride(const vindex_vectors *vectors, uint32_t dim);
+
+/** True if the rows are already as this use wants them (only perhaps not dense). */
+bool vindex__vectors_are_native(const vindex_vectors *vectors, uint32_t type, enum vectors_use use);
+
+/** Rows first .. first + n - 1 of checked vectors, converted and dense. */
+void vindex__vectors_convert(const vindex_vectors *vectors, size_t first, size_t n, uint32_t type,
+                             uint32_t dim, enum vectors_use use, void *out);
+
+#endif

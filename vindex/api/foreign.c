@@ -1,0 +1,57 @@
+/*
+ * foreign.c - indexes over a catalog and blocks that another program part owns (catalog.h): the SQLite
+ * extension's shadow tables.
+ */
+#include "api/api.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "base/status.h"
+
+static vindex_status read_config(struct catalog *catalog, struct config *config)
+{
+    struct catalog_entry entry;
+    uint64_t stamp;
+    vindex_status st = catalog_refresh(catalog, &stamp);
+    if (st == VINDEX_OK) st = catalog_get(catalog, TABLE_CONFIG, bytes_of("config", 6), &entry);
+    if (st == VINDEX_OK && !entry.value.data) st = vindex__corrupt("the config record is missing");
+    if (st == VINDEX_OK) st = vindex__config_decode(entry.value, config);
+    catalog_release(catalog);
+    return st;
+}
+
+vindex_status vindex_open_on(struct catalog *catalog, struct blocks *blocks, vindex **out)
+{
+    vindex *index = NULL;
+    if (!catalog || !blocks || !out)
+        return vindex__fail(VINDEX_INVALID, "vindex_open_on: an argument is NULL");
+    *out = NULL;
+    index = vindex__calloc(1, sizeof *index);
+    if (!index) return vindex__nomem();
+    atomic_init(&index->n_handles, 0);
+    vindex_status st = read_config(catalog, &index->config);
+    if (st == VINDEX_OK) st = vindex__store_foreign(catalog, blocks, &index->store);
+    if (st == VINDEX_OK)
+        *out = index;
+    else
+        vindex__free(index);
+    return st;
+}
+
+vindex_status vindex_create_on(struct catalog *catalog, struct blocks *blocks,
+                               const vindex_create_options *options, vindex **out)
+{
+    struct config config;
+    if (!catalog || !blocks || !out)
+        return vindex__fail(VINDEX_INVALID, "vindex_create_on: an argument is NULL");
+    *out = NULL;
+    vindex_status st = vindex__config_from(options, &config);
+    if (st == VINDEX_OK) st = vindex__nonce(config.uuid, sizeof config.uuid);
+    if (st == VINDEX_OK) st = vindex__store_format(catalog, &config);
+    if (st == VINDEX_OK) st = catalog_commit(catalog);
+    return st == VINDEX_OK ? vindex_open_on(catalog, blocks, out) : st;
+}
+
+void vindex_forget(vindex *index)
+{
+    if (index) vindex__store_forget(index->store);
+}

@@ -1,0 +1,56 @@
+/*
+ * ingest.h - the door of the write path: one write transaction over a store's write session. Rows come in
+ * as stored bytes (type and finiteness are the caller's business); ids become places.
+ *
+ *     insert -> buffer --full--> seal -> blocks, segment record, runs of ids
+ *                      --commit--> tail records, or sealed together with the tail
+ *     remove -> out of the buffer or the tail, or a live bit cleared in a segment
+ *
+ * Between calls a transaction holds no read view and no lock of the store but the writer's.
+ */
+#ifndef VINDEX_INGEST_INGEST_H
+#define VINDEX_INGEST_INGEST_H
+
+#include "storage/store.h"
+
+struct ingest;
+
+/** Begin on an open write session (borrowed). Collects orphaned blocks if the store says there are. */
+vindex_status vindex__ingest_begin(struct session *session, struct ingest **ingest);
+/** Frees; the session's private changes are the caller's to roll back. NULL is accepted. */
+void vindex__ingest_free(struct ingest *ingest);
+
+/**
+ * n rows, stride bytes apart, row_bytes each. ids NULL: consecutive from next_id. flags: VINDEX_UPSERT,
+ * VINDEX_IGNORE or 0. VINDEX_EXISTS and VINDEX_INVALID (ids run out) change nothing; after any other
+ * failure every call but free answers VINDEX_MISUSE.
+ */
+vindex_status vindex__ingest_insert(struct ingest *ingest, const int64_t *ids, const void *rows,
+                                    size_t stride, size_t n, uint32_t flags);
+vindex_status vindex__ingest_remove(struct ingest *ingest, const int64_t *ids, size_t n,
+                                    size_t *n_removed);
+vindex_status vindex__ingest_remove_all(struct ingest *ingest);
+vindex_status vindex__ingest_exists(struct ingest *ingest, int64_t id, bool *exists);
+int64_t vindex__ingest_next_id(const struct ingest *ingest);
+
+/**
+ * Check that inserting these ids with these flags can succeed (flags 0: none exists, none twice). Lets a
+ * caller that inserts in pieces fail before the first.
+ */
+vindex_status vindex__ingest_may_insert(struct ingest *ingest, const int64_t *ids, size_t n,
+                                        uint32_t flags);
+
+/** Publish. On failure nothing is published; VINDEX_FULL and VINDEX_IO may be tried again. */
+vindex_status vindex__ingest_commit(struct ingest *ingest);
+
+/**
+ * Move the rows of segments that are due into this transaction's buffer, and seal: segments with more than
+ * 25 % dead rows and runs of small ones, at most max_bytes of rows. all: every segment that is not full and live.
+ * The tail is sealed as well. *more = something is still due.
+ */
+vindex_status vindex__ingest_maintain(struct ingest *ingest, bool all, uint64_t max_bytes, bool *more);
+
+/** FORMAT.md 4: the norm kept beside a row. */
+float vindex__row_norm(const struct config *config, const void *row);
+
+#endif

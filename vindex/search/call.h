@@ -1,0 +1,254 @@
+/*
+ * call.h - private to search/: one call (a search of a snapshot or of plain arrays), its plan, its
+ * workers, and what each file of this folder does for it. query.c puts them together.
+ *
+ *     query.c    the call from end to end            filter.c   which rows count: the live masks
+ *     plan.c     decisions, error bands              scan.c     a range of rows, by query kernels
+ *     batch.c    a range of rows, by tiles           rerank.c   exact scores of candidates
+ *     results.c  the k best, merged and in order     exact.c    the arithmetic of reported scores
+ *     brute.c    plain arrays as parts               scratch.c  memory and threads kept between
+ *     calls stop.c     deadline and cancel
+ */
+#ifndef VINDEX_SEARCH_CALL_H
+#define VINDEX_SEARCH_CALL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "kernels/kernels.h"
+#include "search/search.h"
+#include "topk/stream.h"
+
+/* ---- exact.c ------------------------------------------------------------------------------- */
+
+/** What turns a query and a row into the score reported. */
+struct measure {
+    uint32_t type, metric, dim;
+    vkern_exact_fn *l2sq, *dot;
+    vkern_sumsq_fn *sumsq, *query_sumsq;
+};
+
+struct query {
+    const void *bytes;  /* as in search_request */
+    const float *dense; /* f32: what the tile engine multiplies */
+    double norm;        /* Euclidean, double; 0 for bits */
+    double sumsq;
+};
+
+void vindex__measure_init(struct measure *measure, const vkern_table *kern, uint32_t type,
+                          uint32_t metric, uint32_t dim);
+void vindex__query_init(const struct measure *measure, const void *bytes, struct query *query);
+/** The reported score. Never NaN, never infinite, never -0. */
+float vindex__measure_score(const struct measure *measure, const struct query *query,
+                            const void *row);
+
+/* ---- scratch.c ----------------------------------------------------------------------------- */
+
+/** A run of memory carved into arrays. base NULL: only adds up what they need. */
+struct arena {
+    char *base;
+    size_t used;
+    bool overflow;
+};
+/** count * size bytes at a multiple of 64; NULL for none. */
+void *vindex__arena_take(struct arena *arena, size_t count, size_t size);
+
+struct region {
+    void *memory;
+    size_t size;
+};
+/** Make room for `size` bytes; what was there is lost. */
+vindex_status vindex__region_need(struct region *region, size_t size);
+
+struct search {
+    const vkern_table *kern;
+    const struct vkern_tile *tile;
+    struct pool *pool;  /* NULL: no call asked for threads yet */
+    uint32_t n_threads; /* that the pool was opened for */
+    struct region mask_memory, work_memory;
+};
+
+/** The pool for n_threads; NULL for 1. */
+vindex_status vindex__search_pool(struct search *search, uint32_t n_threads);
+
+/* ---- stop.c -------------------------------------------------------------------------------- */
+
+/** Why and whether a call ends early; shared by its threads. */
+struct stop {
+    int64_t deadline_ns; /* 0 = none */
+    int (*cancel)(void *context);
+    void *cancel_context;
+    pthread_t caller;   /* the thread that may ask cancel */
+    _Atomic int status; /* vindex_status; set once */
+    char message[256];  /* of VINDEX_CORRUPT: messages are per thread */
+};
+
+/** One thread's count of work between two looks at the clock. */
+struct pace {
+    double credit_ns; /* of work, by estimate, until the next look */
+    double step_ns;   /* what a look grants; follows from measured time */
+    int64_t last_ns;
+};
+
+void vindex__stop_init(struct stop *stop, const struct search_request *request);
+void vindex__pace_init(struct pace *pace, const struct stop *stop);
+/** End the call for this reason, unless it is ending already. */
+void vindex__stop_set(struct stop *stop, vindex_status status);
+/** The call's status, with its message set on this thread. */
+vindex_status vindex__stop_status(struct stop *stop);
+bool vindex__pace_look(struct pace *pace, struct stop *stop);
+/** Count work of about work_ns; true if the call is to end. */
+static inline bool vindex__pace_tick(struct pace *pace, struct stop *stop, double work_ns)
+{
+    pace->credit_ns -= work_ns;
+    if (pace->credit_ns > 0)
+        return atomic_load_explicit(&stop->status, memory_order_relaxed) != VINDEX_OK;
+    return vindex__pace_look(pace, stop);
+}
+
+/* ---- results.c ----------------------------------------------------------------------------- */
+
+/** The k best hits offered so far: a heap whose root is the worst of them. */
+struct best {
+    vindex_hit *hits;
+    size_t n, k;
+};
+void vindex__best_offer(struct best *best, int64_t id, float score);
+/** Put in order; pads up to n_padded. The heap is no heap any more. */
+void vindex__best_finish(struct best *best, size_t n_padded);
+void vindex__best_merge(struct best *into, const struct best *from);
+
+/* ---- the call ------------------------------------------------------------------------------ */
+
+enum engine {
+    ENGINE_EXACT, /* every row by the exact arithmetic: no first pass would leave rows out */
+    ENGINE_QUERY, /* first pass by the one-query kernels */
+    ENGINE_TILE   /* first pass by the tile engine */
+};
+
+struct plan {
+    enum engine engine;
+    size_t k;            /* min(k asked, rows that match); 0: nothing to find */
+    size_t group;        /* queries in flight in one worker */
+    size_t rows_max;     /* rows of one step */
+    size_t lines;        /* queries of one multiply */
+    size_t limit;        /* of a stream */
+    bool splits_queries; /* between workers; otherwise rows */
+    uint64_t chunk;      /* positions of one task where rows are split */
+    uint32_t n_workers;
+    double sparse; /* parts with a smaller share of matching rows are scored exactly at once */
+};
+
+/** One query in one worker. */
+struct collector {
+    struct query query;
+    struct topk_stream stream;
+    struct best best;
+    bool is_exact; /* the current part has no useful error band for this query */
+};
+
+struct worker {
+    struct call *call;
+    struct pace pace;
+    struct collector *collectors; /* [plan.group] */
+    size_t n_collectors;
+    float *dense;  /* [group, dim] f32 copies of integer queries; NULL where not needed */
+    float *scores; /* [lines, rows_max] */
+    float *panel, *scale, *bias;
+    float *norms;                                /* [rows of a brute part]; NULL for snapshots */
+    bool tile_fails;                             /* its bands are too wide for these data */
+    uint64_t n_scored, n_reranked, n_overflowed; /* the last: reranked because a stream was full */
+};
+
+struct part_mask {
+    const uint64_t *words; /* NULL: all rows */
+    uint32_t n;            /* bits set */
+};
+
+/** A part, and room to make one of plain arrays. */
+struct part_view {
+    const struct part *part;
+    struct part made;
+    struct block block;
+};
+
+struct call {
+    struct search *search;
+    const vkern_table *kern;
+    const struct search_request *request;
+    vindex_hit *hits;
+    struct measure measure;
+    uint32_t type, metric, dim;
+    size_t query_bytes;
+
+    const struct snapshot *snapshot; /* NULL: plain arrays */
+    const void *rows;
+    size_t stride;
+    uint64_t rows_per_part;
+    void *zeros; /* a query of zeros, for norms of plain arrays */
+
+    size_t n_parts;
+    uint64_t n_positions, n_live, n_match;
+    struct part_mask *masks; /* [n_parts]; NULL: no filter */
+
+    struct plan plan;
+    struct worker *workers;
+    struct stop stop;
+    size_t group_first, group_n; /* queries in flight, where rows are split */
+};
+
+/* brute.c: positions, parts and rows, of snapshots and of plain arrays. */
+size_t vindex__call_find(const struct call *call, uint64_t position);
+void vindex__call_part(const struct call *call, size_t index, struct part_view *view);
+struct part_mask vindex__call_mask(const struct call *call, size_t index, const struct part *part);
+const void *vindex__call_row(const struct call *call, uint64_t position, int64_t *id);
+/** Norms of a made part, into worker->norms; sets norms, norm_lo and norm_hi. */
+void vindex__part_measure_norms(struct worker *worker, struct part_view *view);
+static inline int64_t vindex__row_id(const struct part *part, uint32_t slot)
+{
+    return part->ids ? part_id(part, slot) : (int64_t)(part->base + slot);
+}
+
+/* filter.c */
+vindex_status vindex__call_filter(struct call *call);
+
+/* plan.c */
+void vindex__plan_make(struct call *call);
+void vindex__plan_text(const struct call *call, char *text, size_t size);
+struct topk_margin vindex__plan_margin(const struct call *call, const struct query *query);
+/** The error of a first pass over a part; false: none that is useful. */
+bool vindex__plan_band(const struct call *call, enum engine engine, const struct query *query,
+                       const struct part *part, struct topk_band *band);
+/** Rows whose exact first-pass score (offset added) is above this are reported worse than `score`.
+ * */
+double vindex__plan_upper(const struct call *call, const struct query *query, float score);
+
+/* scan.c */
+/** All rows at positions [first, end), for all collectors of the worker. */
+void vindex__scan_range(struct worker *worker, uint64_t first, uint64_t end);
+void vindex__collector_push(struct worker *worker, struct collector *collector, const float *scores,
+                            size_t n, const struct part *part, const uint64_t *mask, uint32_t slot);
+/** Rows of slots [*slot, end) that lie together, at most rows_max, skipping those the mask leaves
+ * out;
+ *  0 at the end. *slot is moved to their first. */
+uint32_t vindex__next_rows(const struct part *part, const uint64_t *mask, uint32_t rows_max,
+                           uint32_t end, uint32_t *slot);
+
+/* batch.c */
+void vindex__batch_part(struct worker *worker, const struct part *part, const uint64_t *mask,
+                        uint32_t slot, uint32_t end);
+
+/* rerank.c */
+/** Score a stream's entries exactly and empty it. */
+void vindex__rerank_stream(struct worker *worker, struct collector *collector);
+/** Score every row of slots [slot, end) that the mask leaves in. */
+void vindex__rerank_slots(struct worker *worker, struct collector *collector,
+                          const struct part *part, const uint64_t *mask, uint32_t slot,
+                          uint32_t end);
+
+/* query.c */
+vindex_status vindex__call_answer(struct call *call, vindex_report *report);
+void vindex__call_init(struct call *call, struct search *search, uint32_t type, uint32_t metric,
+                       uint32_t dim, const struct search_request *request, vindex_hit *hits);
+
+#endif

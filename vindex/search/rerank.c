@@ -1,0 +1,86 @@
+/*
+ * rerank.c - exact scores: of what a stream let through, or of every row where no first pass helps.
+ */
+#include "search/call.h"
+
+/* Rows whose addresses are known and asked for before the first of them is scored. */
+#define AHEAD 16
+
+struct candidates {
+    const void *rows[AHEAD];
+    int64_t ids[AHEAD];
+    size_t n;
+};
+
+static void score_candidates(struct worker *worker, struct collector *collector,
+                             struct candidates *candidates)
+{
+    const struct measure *measure = &worker->call->measure;
+    for (size_t i = 0; i < candidates->n; i++) {
+        float score = vindex__measure_score(measure, &collector->query, candidates->rows[i]);
+        vindex__best_offer(&collector->best, candidates->ids[i], score);
+    }
+    worker->n_reranked += candidates->n;
+    candidates->n = 0;
+}
+
+static inline void add_candidate(struct worker *worker, struct collector *collector,
+                                 struct candidates *candidates, const void *row, int64_t id)
+{
+    __builtin_prefetch(row);
+    __builtin_prefetch((const char *)row + 64);
+    candidates->rows[candidates->n] = row;
+    candidates->ids[candidates->n++] = id;
+    if (candidates->n == AHEAD) score_candidates(worker, collector, candidates);
+}
+
+/* The worst of the k best known bounds all that may come. */
+static void lower_threshold(struct worker *worker, struct collector *collector)
+{
+    const struct best *best = &collector->best;
+    if (best->n < best->k) return;
+    vindex__stream_lower(&collector->stream,
+                         vindex__plan_upper(worker->call, &collector->query, best->hits[0].score));
+}
+
+void vindex__rerank_stream(struct worker *worker, struct collector *collector)
+{
+    struct topk_stream *stream = &collector->stream;
+    struct candidates candidates = {.n = 0};
+
+    vindex__stream_compress(stream);
+    for (size_t i = 0; i < stream->count; i++) {
+        int64_t id;
+        const void *row = vindex__call_row(worker->call, stream->positions[i], &id);
+        add_candidate(worker, collector, &candidates, row, id);
+    }
+    score_candidates(worker, collector, &candidates);
+    vindex__stream_clear(stream);
+    lower_threshold(worker, collector);
+}
+
+void vindex__rerank_slots(struct worker *worker, struct collector *collector,
+                          const struct part *part, const uint64_t *mask, uint32_t slot,
+                          uint32_t end)
+{
+    const struct call *call = worker->call;
+    double row_ns = 30 + call->dim / 2.0;
+    struct candidates candidates = {.n = 0};
+
+    while (slot < end) {
+        uint64_t word = mask ? mask[slot / 64] >> (slot % 64) : ~UINT64_C(0);
+        uint32_t left = 64 - slot % 64, n = left < end - slot ? left : end - slot;
+        if (n < 64) word &= (UINT64_C(1) << n) - 1;
+        if (word && vindex__pace_tick(&worker->pace, &worker->call->stop,
+                                      row_ns * __builtin_popcountll(word)))
+            break;
+        for (; word; word &= word - 1) {
+            uint32_t at = slot + (uint32_t)__builtin_ctzll(word);
+            add_candidate(worker, collector, &candidates, part_row(part, at),
+                          vindex__row_id(part, at));
+        }
+        slot += n;
+    }
+    score_candidates(worker, collector, &candidates);
+    lower_threshold(worker, collector);
+}

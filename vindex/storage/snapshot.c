@@ -1,0 +1,555 @@
+/*
+ * snapshot.c - build, share and retire snapshots. The bytes behind the pointers belong to the block store
+ * (valid while the session's view lasts); the tail, the live bitmaps and the arrays are ours.
+ *
+ *     snapshot_cache -> snapshot_body (refs) -> segment (refs, shared by successive snapshots)
+ *                                            -> tail (refs, shared while the catalog epoch stands)
+ */
+#include "storage/snapshot.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/mem.h"
+#include "base/status.h"
+
+/* One segment's record; never changes once built. */
+struct segment {
+    atomic_uint refs;
+    atomic_bool is_verified; /* its blocks' checksums were looked at in this process */
+    uint64_t seq;
+    struct segment_record record;
+};
+
+/* The tail's rows, decoded into arrays of our own. */
+struct tail {
+    atomic_uint refs;
+    uint32_t n;
+    struct block block;
+    int64_t *ids;
+    float *norms;
+    uint64_t *live;
+    float norm_lo, norm_hi;
+    void *rows;
+};
+
+struct snapshot_body {
+    atomic_uint refs;
+    bool suspect;
+    struct snapshot snapshot;
+    struct part *parts;
+    struct block *blocks; /* of all segments, in order */
+    uint32_t n_segments;
+    size_t n_blocks;
+    struct segment **segments;
+    struct tail *tail; /* NULL when empty */
+};
+
+struct snapshot_cache {
+    pthread_mutex_t mutex;
+    struct snapshot_body *current;
+};
+
+/* ---- lifetime ------------------------------------------------------------------------------ */
+
+static void segment_unref(struct segment *segment)
+{
+    if (segment && atomic_fetch_sub(&segment->refs, 1) == 1) vindex__free(segment);
+}
+
+static void tail_unref(struct tail *tail)
+{
+    if (!tail || atomic_fetch_sub(&tail->refs, 1) != 1) return;
+    vindex__free_aligned(tail->rows);
+    vindex__free(tail->ids);
+    vindex__free(tail->norms);
+    vindex__free(tail->live);
+    vindex__free(tail);
+}
+
+static void body_unref(struct snapshot_body *body)
+{
+    if (!body || atomic_fetch_sub(&body->refs, 1) != 1) return;
+    for (uint32_t i = 0; body->segments && i < body->n_segments; i++)
+        segment_unref(body->segments[i]);
+    tail_unref(body->tail);
+    vindex__free(body->segments);
+    vindex__free(body->blocks);
+    vindex__free(body->parts);
+    vindex__free(body);
+}
+
+vindex_status vindex__snapshot_cache_new(struct snapshot_cache **cache)
+{
+    *cache = vindex__calloc(1, sizeof **cache);
+    if (!*cache) return vindex__nomem();
+    pthread_mutex_init(&(*cache)->mutex, NULL);
+    return VINDEX_OK;
+}
+
+void vindex__snapshot_cache_free(struct snapshot_cache *cache)
+{
+    if (!cache) return;
+    body_unref(cache->current);
+    pthread_mutex_destroy(&cache->mutex);
+    vindex__free(cache);
+}
+
+void vindex__snapshot_cache_clear(struct snapshot_cache *cache)
+{
+    pthread_mutex_lock(&cache->mutex);
+    struct snapshot_body *old = cache->current;
+    cache->current = NULL;
+    pthread_mutex_unlock(&cache->mutex);
+    body_unref(old);
+}
+
+static struct snapshot_body *cache_take(struct snapshot_cache *cache)
+{
+    pthread_mutex_lock(&cache->mutex);
+    struct snapshot_body *body = cache->current;
+    if (body) atomic_fetch_add(&body->refs, 1);
+    pthread_mutex_unlock(&cache->mutex);
+    return body;
+}
+
+/* A reader that was slow to build must not replace what a later commit shows. */
+static void cache_offer(struct snapshot_cache *cache, struct snapshot_body *body)
+{
+    struct snapshot_body *old = NULL;
+    pthread_mutex_lock(&cache->mutex);
+    if (!cache->current || cache->current->snapshot.state.epoch <= body->snapshot.state.epoch) {
+        old = cache->current;
+        cache->current = body;
+        atomic_fetch_add(&body->refs, 1);
+    }
+    pthread_mutex_unlock(&cache->mutex);
+    body_unref(old);
+}
+
+/* ---- catalog -> segments and tail ---------------------------------------------------------- */
+
+static vindex_status read_config_and_state(struct catalog *catalog, struct snapshot *snapshot)
+{
+    struct catalog_entry entry;
+    vindex_status st = catalog_get(catalog, TABLE_CONFIG, bytes_of("config", 6), &entry);
+    if (st == VINDEX_OK && !entry.value.data) st = vindex__corrupt("the config record is missing");
+    if (st == VINDEX_OK) st = vindex__config_decode(entry.value, &snapshot->config);
+    if (st == VINDEX_OK) st = catalog_get(catalog, TABLE_CONFIG, bytes_of("state", 5), &entry);
+    if (st == VINDEX_OK && !entry.value.data) st = vindex__corrupt("the state record is missing");
+    if (st == VINDEX_OK) st = vindex__state_decode(entry.value, &snapshot->state);
+    return st;
+}
+
+/* The old snapshot's segment, if it has this very record: same nonce and same mark of last change. Reads
+ * two fields of a record whose checksum matched when it was first decoded in this process. */
+static struct segment *find_unchanged(const struct snapshot_body *old, uint32_t *cursor, uint64_t seq,
+                                      struct bytes record)
+{
+    if (!old || record.size < 32) return NULL;
+    while (*cursor < old->n_segments && old->segments[*cursor]->seq < seq)
+        ++*cursor;
+    if (*cursor == old->n_segments || old->segments[*cursor]->seq != seq) return NULL;
+    struct segment *segment = old->segments[*cursor];
+    const unsigned char *r = record.data;
+    if (memcmp(segment->record.nonce, r + 8, NONCE_BYTES) != 0 ||
+        segment->record.mark != load_le64(r + 24))
+        return NULL;
+    atomic_fetch_add(&segment->refs, 1);
+    return segment;
+}
+
+static vindex_status segment_new(const struct config *config, uint64_t seq, struct bytes record,
+                                 struct segment **segment)
+{
+    *segment = vindex__calloc(1, sizeof **segment);
+    if (!*segment) return vindex__nomem();
+    atomic_init(&(*segment)->refs, 1);
+    (*segment)->seq = seq;
+    vindex_status st = vindex__segment_decode(record, config, &(*segment)->record);
+    if (st != VINDEX_OK) {
+        vindex__free(*segment);
+        *segment = NULL;
+    }
+    return st;
+}
+
+static vindex_status read_segments(struct catalog *catalog, const struct snapshot_body *old,
+                                   struct snapshot_body *body)
+{
+    unsigned char key[8] = {0};
+    enum catalog_seek how = SEEK_GE;
+    size_t capacity = 0;
+    uint32_t cursor = 0;
+    for (;;) {
+        struct catalog_entry entry;
+        vindex_status st = catalog_seek(catalog, TABLE_SEGMENTS, how, bytes_of(key, 8), &entry);
+        if (st != VINDEX_OK || !entry.value.data) return st;
+        if (entry.key.size != 8) return vindex__corrupt("a segment's key has %zu bytes", entry.key.size);
+        memcpy(key, entry.key.data, 8);
+        how = SEEK_GT;
+
+        uint64_t seq = load_be64(key);
+        if (seq == 0 || seq >= body->snapshot.state.next_seq)
+            return vindex__corrupt("segment %llu has a number that was never given out",
+                                   (unsigned long long)seq);
+        if (!vindex__grow((void **)&body->segments, &capacity, body->n_segments + 1,
+                          sizeof *body->segments))
+            return vindex__nomem();
+        struct segment *segment = find_unchanged(old, &cursor, seq, entry.value);
+        if (!segment) {
+            st = segment_new(&body->snapshot.config, seq, entry.value, &segment);
+            if (st != VINDEX_OK) return st;
+            if (cursor < (old ? old->n_segments : 0) && old->segments[cursor]->seq == seq &&
+                memcmp(old->segments[cursor]->record.nonce, segment->record.nonce, NONCE_BYTES) == 0)
+                atomic_store(&segment->is_verified, atomic_load(&old->segments[cursor]->is_verified));
+        }
+        body->segments[body->n_segments++] = segment;
+    }
+}
+
+static vindex_status tail_new(const struct config *config, uint32_t n, struct tail **tail)
+{
+    uint32_t stride = vindex__full_stride(vindex__config_row_bytes(config));
+    struct tail *t = vindex__calloc(1, sizeof *t);
+    *tail = t;
+    if (!t) return vindex__nomem();
+    atomic_init(&t->refs, 1);
+    t->n = n;
+    t->rows = vindex__alloc_aligned(n, stride);
+    t->ids = vindex__calloc(n, sizeof *t->ids);
+    t->norms = vindex__calloc(n, sizeof *t->norms);
+    t->live = vindex__calloc(bitmap_words(n), sizeof *t->live);
+    if (!t->rows || !t->ids || !t->norms || !t->live) {
+        tail_unref(t);
+        *tail = NULL;
+        return vindex__nomem();
+    }
+    memset(t->rows, 0, (size_t)n * stride);
+    vindex__bitmap_fill(t->live, n);
+    t->block = (struct block){.rows = t->rows, .stride = stride, .n = n, .first = 0};
+    return VINDEX_OK;
+}
+
+static void tail_set(struct tail *tail, uint32_t slot, int64_t id, float norm, const void *row,
+                     size_t row_bytes)
+{
+    memcpy((char *)tail->rows + (size_t)slot * tail->block.stride, row, row_bytes);
+    tail->ids[slot] = id;
+    tail->norms[slot] = norm;
+    if (norm > tail->norm_hi) tail->norm_hi = norm;
+    if (norm > 0 && (tail->norm_lo == 0 || norm < tail->norm_lo)) tail->norm_lo = norm;
+}
+
+static vindex_status read_tail(struct catalog *catalog, struct snapshot_body *body)
+{
+    const struct config *config = &body->snapshot.config;
+    size_t row_bytes = vindex__config_row_bytes(config);
+    uint64_t n = body->snapshot.state.n_tail;
+    unsigned char key[8] = {0};
+    enum catalog_seek how = SEEK_GE;
+    uint64_t slot = 0;
+    vindex_status st;
+    if (n > UINT32_MAX / 2) return vindex__corrupt("the state record counts %llu tail rows",
+                                                   (unsigned long long)n);
+    if (n && (st = tail_new(config, (uint32_t)n, &body->tail)) != VINDEX_OK) return st;
+    for (;; slot++) {
+        struct catalog_entry entry;
+        st = catalog_seek(catalog, TABLE_TAIL, how, bytes_of(key, 8), &entry);
+        if (st != VINDEX_OK) return st;
+        if (!entry.value.data) break;
+        if (entry.key.size != 8 || slot == n)
+            return vindex__corrupt("the tail holds more than the %llu rows counted",
+                                   (unsigned long long)n);
+        memcpy(key, entry.key.data, 8);
+        how = SEEK_GT;
+        float norm;
+        const void *row;
+        st = vindex__tail_decode(entry.value, config, &norm, &row);
+        if (st != VINDEX_OK) return st;
+        tail_set(body->tail, (uint32_t)slot, load_id_key(key), norm, row, row_bytes);
+    }
+    if (slot != n)
+        return vindex__corrupt("the tail holds %llu rows, %llu were counted", (unsigned long long)slot,
+                               (unsigned long long)n);
+    return VINDEX_OK;
+}
+
+/* Only blocks moved: the catalog says what it said before. */
+static vindex_status share_catalog_part(const struct snapshot_body *old, struct snapshot_body *body)
+{
+    body->segments = vindex__calloc(old->n_segments, sizeof *body->segments);
+    if (!body->segments) return vindex__nomem();
+    for (uint32_t i = 0; i < old->n_segments; i++) {
+        body->segments[i] = old->segments[i];
+        atomic_fetch_add(&body->segments[i]->refs, 1);
+    }
+    body->n_segments = old->n_segments;
+    body->tail = old->tail;
+    if (body->tail) atomic_fetch_add(&body->tail->refs, 1);
+    return VINDEX_OK;
+}
+
+/* ---- block pointers ------------------------------------------------------------------------ */
+
+static uint32_t n_full_blocks(const struct segment_record *record)
+{
+    return (record->n + record->rows_per_block - 1) / record->rows_per_block;
+}
+
+/* One block of a segment, its header checked against what the segment's record says it must be. */
+static vindex_status lookup(struct blocks *blocks, const struct config *config,
+                            const struct segment *segment, enum plane plane, uint32_t index,
+                            uint32_t first, uint32_t n, const void **payload)
+{
+    struct block_key key = {.plane = (uint16_t)plane, .index = index};
+    struct block_header header;
+    struct bytes value;
+    memcpy(key.nonce, segment->record.nonce, NONCE_BYTES);
+    vindex_status st = blocks_get(blocks, &key, &value);
+    if (st != VINDEX_OK) return st;
+    if (!value.data)
+        return vindex__corrupt("block %u of plane %d of segment %llu is missing", index, (int)plane,
+                               (unsigned long long)segment->seq);
+    st = vindex__block_decode(value, config, false, &header);
+    if (st != VINDEX_OK) return st;
+    if (header.plane != plane || header.first != first || header.n != n ||
+        memcmp(header.nonce, segment->record.nonce, NONCE_BYTES) != 0)
+        return vindex__corrupt("block %u of plane %d of segment %llu belongs elsewhere", index,
+                               (int)plane, (unsigned long long)segment->seq);
+    *payload = (const char *)value.data + BLOCK_HEADER_BYTES;
+    return VINDEX_OK;
+}
+
+static vindex_status segment_part(struct blocks *store, const struct config *config,
+                                  struct segment *segment, struct block *blocks, struct part *part)
+{
+    const struct segment_record *record = &segment->record;
+    part->blocks = blocks;
+    part->n_blocks = n_full_blocks(record);
+    for (uint32_t i = 0; i < part->n_blocks; i++) {
+        uint32_t first = i * record->rows_per_block;
+        uint32_t left = record->n - first;
+        uint32_t n = left < record->rows_per_block ? left : record->rows_per_block;
+        const void *rows = NULL;
+        vindex_status st = lookup(store, config, segment, PLANE_FULL, i, first, n, &rows);
+        if (st != VINDEX_OK) return st;
+        blocks[i] = (struct block){.rows = rows, .stride = record->stride, .n = n, .first = first};
+    }
+    vindex_status st = lookup(store, config, segment, PLANE_IDS, 0, 0, record->n, &part->ids);
+    if (st == VINDEX_OK && config->type != VINDEX_BIT)
+        st = lookup(store, config, segment, PLANE_NORM, 0, 0, record->n, &part->norms);
+    part->n = record->n;
+    part->n_live = record->n_live;
+    part->ids_ascend = record->flags & SEGMENT_IDS_ASCEND;
+    part->live = record->live;
+    part->norm_lo = record->norm_lo;
+    part->norm_hi = record->norm_hi;
+    part->min_id = record->min_id;
+    part->max_id = record->max_id;
+    part->seq = segment->seq;
+    part->segment = segment;
+    return st;
+}
+
+static void tail_part(const struct config *config, struct tail *tail, struct part *part)
+{
+    *part = (struct part){
+        .blocks = &tail->block,
+        .n_blocks = 1,
+        .n = tail->n,
+        .n_live = tail->n,
+        .ids_ascend = true,
+        .is_tail = true,
+        .base = part->base,
+        .ids = tail->ids,
+        .norms = config->type == VINDEX_BIT ? NULL : tail->norms,
+        .live = tail->live,
+        .norm_lo = tail->norm_lo,
+        .norm_hi = tail->norm_hi,
+        .min_id = tail->ids[0],
+        .max_id = tail->ids[tail->n - 1],
+    };
+}
+
+static vindex_status build_parts(struct blocks *store, struct snapshot_body *body)
+{
+    struct snapshot *snapshot = &body->snapshot;
+    size_t n_parts = body->n_segments + (body->tail ? 1u : 0u), n_blocks = 0;
+    for (uint32_t i = 0; i < body->n_segments; i++)
+        n_blocks += n_full_blocks(&body->segments[i]->record);
+    body->parts = vindex__calloc(n_parts, sizeof *body->parts);
+    body->blocks = vindex__calloc(n_blocks, sizeof *body->blocks);
+    if (!body->parts || !body->blocks) return vindex__nomem();
+
+    struct block *next = body->blocks;
+    for (size_t i = 0; i < n_parts; i++) {
+        struct part *part = &body->parts[i];
+        part->base = snapshot->n_positions;
+        if (i < body->n_segments) {
+            vindex_status st =
+                segment_part(store, &snapshot->config, body->segments[i], next, part);
+            if (st != VINDEX_OK) return st;
+            next += part->n_blocks;
+        } else {
+            tail_part(&snapshot->config, body->tail, part);
+        }
+        snapshot->n_positions += part->n;
+        snapshot->n_live += part->n_live;
+    }
+    snapshot->parts = body->parts;
+    snapshot->n_parts = (uint32_t)n_parts;
+    if (snapshot->n_live != snapshot->state.n_rows)
+        return vindex__corrupt("the segments and the tail hold %llu rows, %llu were counted",
+                               (unsigned long long)snapshot->n_live,
+                               (unsigned long long)snapshot->state.n_rows);
+    return VINDEX_OK;
+}
+
+/* ---- the door ------------------------------------------------------------------------------ */
+
+static vindex_status body_build(struct store *store, struct session *session, uint64_t stamp,
+                                const struct snapshot_body *old, struct snapshot_body **out)
+{
+    struct snapshot_body *body = vindex__calloc(1, sizeof *body);
+    vindex_status st = VINDEX_OK;
+    if (!body) return vindex__nomem();
+    atomic_init(&body->refs, 1);
+    body->suspect = vindex__store_suspect(store);
+    body->snapshot.stamp = stamp;
+    body->snapshot.body = body;
+
+    st = read_config_and_state(session->catalog, &body->snapshot);
+    if (st != VINDEX_OK) goto out;
+    if (old && old->snapshot.state.mark == body->snapshot.state.mark) {
+        st = share_catalog_part(old, body);
+    } else {
+        st = read_segments(session->catalog, old, body);
+        if (st == VINDEX_OK) st = read_tail(session->catalog, body);
+    }
+    catalog_settle(session->catalog);
+    if (st == VINDEX_OK) st = build_parts(session->blocks, body);
+out:
+    if (st != VINDEX_OK) {
+        body_unref(body);
+        body = NULL;
+    }
+    *out = body;
+    return st;
+}
+
+vindex_status vindex__snapshot_acquire(struct store *store, struct session *session,
+                                       const struct snapshot **snapshot)
+{
+    struct snapshot_cache *cache = vindex__store_snapshot_cache(store);
+    struct snapshot_body *body = NULL, *old = NULL;
+    uint64_t stamp = 0;
+    *snapshot = NULL;
+    vindex_status st = vindex__store_check_fork(store);
+    if (st != VINDEX_OK) return st;
+    st = catalog_refresh(session->catalog, &stamp);
+    if (st != VINDEX_OK) goto out;
+
+    old = cache_take(cache);
+    if (old && old->snapshot.stamp == stamp) {
+        catalog_settle(session->catalog);
+        body = old;
+        old = NULL;
+    } else {
+        st = body_build(store, session, stamp, old, &body);
+        if (st == VINDEX_OK) cache_offer(cache, body);
+    }
+out:
+    body_unref(old);
+    if (st != VINDEX_OK)
+        catalog_release(session->catalog);
+    else
+        *snapshot = &body->snapshot;
+    return st;
+}
+
+void vindex__snapshot_release(struct store *store, struct session *session,
+                              const struct snapshot *snapshot)
+{
+    (void)store;
+    if (!snapshot) return;
+    catalog_release(session->catalog);
+    body_unref(snapshot->body);
+}
+
+const struct part *vindex__snapshot_find(const struct snapshot *snapshot, uint64_t position)
+{
+    uint32_t low = 0, high = snapshot->n_parts;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (snapshot->parts[middle].base <= position)
+            low = middle;
+        else
+            high = middle;
+    }
+    return &snapshot->parts[low];
+}
+
+/* The first slot of an ascending part whose id is >= id. */
+static uint32_t lower_slot(const struct part *part, int64_t id)
+{
+    uint32_t low = 0, high = part->n;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (part_id(part, middle) < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static bool part_locate(const struct part *part, int64_t id, uint32_t *slot)
+{
+    if (id < part->min_id || id > part->max_id) return false;
+    if (part->ids_ascend) {
+        *slot = lower_slot(part, id);
+        return *slot < part->n && part_id(part, *slot) == id && bitmap_get(part->live, *slot);
+    }
+    for (*slot = 0; *slot < part->n; ++*slot)
+        if (part_id(part, *slot) == id && bitmap_get(part->live, *slot)) return true;
+    return false;
+}
+
+struct row_place vindex__snapshot_locate(const struct snapshot *snapshot, int64_t id)
+{
+    struct row_place place = {NULL, 0};
+    for (uint32_t i = snapshot->n_parts; i-- > 0;) {
+        if (part_locate(&snapshot->parts[i], id, &place.slot)) {
+            place.part = &snapshot->parts[i];
+            return place;
+        }
+    }
+    return place;
+}
+
+/* The checksum of the block whose payload this is: the header lies right before it. */
+static vindex_status verify_block(const struct config *config, const void *payload, size_t payload_bytes)
+{
+    struct block_header header;
+    return vindex__block_decode(bytes_of((const char *)payload - BLOCK_HEADER_BYTES,
+                                         BLOCK_HEADER_BYTES + payload_bytes),
+                                config, true, &header);
+}
+
+vindex_status vindex__part_touch(const struct snapshot *snapshot, const struct part *part)
+{
+    const struct config *config = &snapshot->config;
+    if (!snapshot->body || !snapshot->body->suspect || !part->segment ||
+        atomic_load_explicit(&part->segment->is_verified, memory_order_acquire))
+        return VINDEX_OK;
+    vindex_status st = VINDEX_OK;
+    for (uint32_t i = 0; i < part->n_blocks && st == VINDEX_OK; i++)
+        st = verify_block(config, part->blocks[i].rows,
+                          part->blocks[i].n * (size_t)part->blocks[i].stride);
+    if (st == VINDEX_OK) st = verify_block(config, part->ids, 8 * (size_t)part->n);
+    if (st == VINDEX_OK && part->norms) st = verify_block(config, part->norms, 4 * (size_t)part->n);
+    if (st == VINDEX_OK)
+        atomic_store_explicit(&part->segment->is_verified, true, memory_order_release);
+    return st;
+}
