@@ -29,7 +29,7 @@ void check_status_here(vindex_status expected, vindex_status status, const char 
     abort();
 }
 
-/* ---- files ------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------- */
 
 static char directory[128];
 static pid_t directory_owner;
@@ -82,7 +82,7 @@ void test_copy_file(const char *from, const char *to)
     close(out);
 }
 
-/* ---- stores ------------------------------------------------------------------------------------ */
+/* ---- stores ------------------------------------------------------------------------------ */
 
 struct config test_config(void)
 {
@@ -121,7 +121,7 @@ struct session test_session(struct store *store, bool write)
     return session;
 }
 
-/* ---- records and blocks ------------------------------------------------------------------------ */
+/* ---- records and blocks ------------------------------------------------------------------ */
 
 static void fill(uint64_t seed, unsigned char *out, size_t size)
 {
@@ -160,7 +160,7 @@ struct block_key test_block_key(uint64_t number)
     return key;
 }
 
-/* ---- processes --------------------------------------------------------------------------------- */
+/* ---- processes --------------------------------------------------------------------------- */
 
 /* The test driver catches signals, and would go on with its tests in the child. */
 static void die_of_signals(void)

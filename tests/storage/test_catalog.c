@@ -26,7 +26,7 @@ static bool is_memory(const char *kind)
     return strcmp(kind, "memory") == 0;
 }
 
-/* ---- the model --------------------------------------------------------------------------------- */
+/* ---- the model --------------------------------------------------------------------------- */
 
 struct item {
     unsigned char key[9]; /* the table, then 8 bytes */
@@ -88,7 +88,7 @@ static const struct item *model_seek(const struct model *m, enum catalog_seek ho
                                                       : NULL; /* rank - 1 may wrap */
 }
 
-/* ---- comparing --------------------------------------------------------------------------------- */
+/* ---- comparing --------------------------------------------------------------------------- */
 
 static void check_value(struct bytes value, const struct item *item)
 {
@@ -196,7 +196,7 @@ static void check_blocks(struct session *s, const struct model *m)
     CHECK(n == n_next);
 }
 
-/* ---- the random walk --------------------------------------------------------------------------- */
+/* ---- the random walk --------------------------------------------------------------------- */
 
 struct run {
     bool is_memory;
@@ -412,7 +412,7 @@ static void test_random(void **state)
     }
 }
 
-/* ---- small rules ------------------------------------------------------------------------------- */
+/* ---- small rules ------------------------------------------------------------------------- */
 
 static void test_rules(void **state)
 {
@@ -472,7 +472,7 @@ static void test_rules(void **state)
     CHECK_STATUS(VINDEX_NOTFOUND, vindex__store_open(":memory:", false, &none));
 }
 
-/* ---- threads ----------------------------------------------------------------------------------- */
+/* ---- threads ----------------------------------------------------------------------------- */
 
 enum { THREADS = 3, TRANSACTIONS = 60, PER_TRANSACTION = 8 };
 
@@ -563,7 +563,7 @@ static void test_threads(void **state)
     }
 }
 
-/* ---- out of memory ----------------------------------------------------------------------------- */
+/* ---- out of memory ----------------------------------------------------------------------- */
 
 struct outcome {
     bool was_committed;

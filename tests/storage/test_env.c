@@ -22,7 +22,7 @@
 
 enum { MIB = 1 << 20, TOKEN_AT = 2048 };
 
-/* ---- helpers ----------------------------------------------------------------------------------- */
+/* ---- helpers ----------------------------------------------------------------------------- */
 
 static int n_walks;
 
@@ -127,7 +127,7 @@ static void expect_exit(int status)
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-/* ---- the clean token --------------------------------------------------------------------------- */
+/* ---- the clean token --------------------------------------------------------------------- */
 
 static void expect_open(const char *path, bool is_suspect, int walks)
 {
@@ -266,7 +266,7 @@ static void test_token_and_lmdb(void **state)
     test_remove(path);
 }
 
-/* ---- files that are no index ------------------------------------------------------------------- */
+/* ---- files that are no index ------------------------------------------------------------- */
 
 static void expect_refused(const char *path, vindex_status expected, const char *message)
 {
@@ -337,7 +337,7 @@ static void test_create_fails(void **state)
     CHECK(access(path, F_OK) != 0 && access(lock, F_OK) != 0);
 }
 
-/* ---- one environment a file -------------------------------------------------------------------- */
+/* ---- one environment a file -------------------------------------------------------------- */
 
 static void test_registry(void **state)
 {
@@ -449,7 +449,7 @@ static void test_without_lock_file(void **state)
     test_remove(copy);
 }
 
-/* ---- processes --------------------------------------------------------------------------------- */
+/* ---- processes --------------------------------------------------------------------------- */
 
 static void expect_busy(void *context)
 {
@@ -643,7 +643,7 @@ static void test_open_race(void **state)
     test_remove(copy);
 }
 
-/* ---- fork -------------------------------------------------------------------------------------- */
+/* ---- fork -------------------------------------------------------------------------------- */
 
 struct family {
     const char *path;
@@ -720,7 +720,7 @@ static void test_fork(void **state)
     test_remove(f.path);
 }
 
-/* ---- the map ----------------------------------------------------------------------------------- */
+/* ---- the map ----------------------------------------------------------------------------- */
 
 static void write_blocks(struct store *store, uint64_t first, uint64_t n)
 {
@@ -849,7 +849,7 @@ static void test_address_space(void **state)
     test_remove(path);
 }
 
-/* ---- blocks ahead of their catalog ------------------------------------------------------------- */
+/* ---- blocks ahead of their catalog ------------------------------------------------------- */
 
 static void test_early_blocks(void **state)
 {
@@ -898,7 +898,7 @@ static void test_early_blocks(void **state)
     test_remove(path);
 }
 
-/* ---- no space ---------------------------------------------------------------------------------- */
+/* ---- no space ---------------------------------------------------------------------------- */
 
 static void set_file_limit(rlim_t bytes)
 {
@@ -992,7 +992,7 @@ static void test_full_disk(void **state)
     CHECK(umount(where) == 0 && rmdir(where) == 0);
 }
 
-/* ---- lengths and names ------------------------------------------------------------------------- */
+/* ---- lengths and names ------------------------------------------------------------------- */
 
 /* A file that ends before its last free pages opens, and the next writer makes it whole. */
 static void test_short_file(void **state)
@@ -1081,7 +1081,7 @@ static void test_replaced(void **state)
     test_remove(fresh);
 }
 
-/* ---- threads ----------------------------------------------------------------------------------- */
+/* ---- threads ----------------------------------------------------------------------------- */
 
 /* Opening, closing, reading in threads while the map grows again and again. */
 static void *open_and_read(void *context)

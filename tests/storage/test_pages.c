@@ -18,7 +18,7 @@
 
 enum { PAGE = 4096 };
 
-/* ---- a file with all kinds of pages ------------------------------------------------------------ */
+/* ---- a file with all kinds of pages ------------------------------------------------------ */
 
 static void put_record(struct session *s, enum catalog_table table, uint64_t id, size_t size)
 {
@@ -94,7 +94,7 @@ static vindex_status walk_file(const char *path, struct pages_report *report)
     return st;
 }
 
-/* ---- LMDB's own files -------------------------------------------------------------------------- */
+/* ---- LMDB's own files -------------------------------------------------------------------- */
 
 static void print_finding(void *context, const char *finding)
 {
@@ -180,7 +180,7 @@ static void test_accepts_large(void **state)
     test_remove(path);
 }
 
-/* ---- damaged files in memory ------------------------------------------------------------------- */
+/* ---- damaged files in memory ------------------------------------------------------------- */
 
 struct image {
     unsigned char *bytes;
@@ -288,7 +288,7 @@ static void test_random_bytes(void **state)
     test_remove(path);
 }
 
-/* ---- accepted by the walk, then given to LMDB -------------------------------------------------- */
+/* ---- accepted by the walk, then given to LMDB -------------------------------------------- */
 
 struct bend {
     size_t at;
@@ -492,7 +492,7 @@ static void test_ordeal_kills(void **state)
     test_remove(path);
 }
 
-/* ---- named damage ------------------------------------------------------------------------------ */
+/* ---- named damage ------------------------------------------------------------------------ */
 
 struct change {
     const char *name;
@@ -678,7 +678,7 @@ static void test_all_findings(void **state)
     test_remove(path);
 }
 
-/* ---- LMDB files of others ---------------------------------------------------------------------- */
+/* ---- LMDB files of others ---------------------------------------------------------------- */
 
 static void make_foreign(const char *path, bool with_sub_database)
 {

@@ -178,6 +178,7 @@ vindex_status vindex_check(vindex *index, vindex_finding_fn *finding, void *cont
     if (st == VINDEX_OK) st = vindex__store_check_pages(index->store, finding, context);
     if (st == VINDEX_OK) st = vindex__session_open(index->store, false, &session);
     if (st == VINDEX_OK) st = vindex__check_store(index->store, &session, &check);
+    if (st == VINDEX_OK) vindex__store_set_verified(index->store);
     if (session.catalog) vindex__session_close(index->store, &session);
     return st;
 }

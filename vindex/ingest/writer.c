@@ -377,15 +377,31 @@ static vindex_status put_state(struct ingest *in)
                        bytes_of(record, sizeof record));
 }
 
+static bool tail_is_full(const struct ingest *in, uint32_t due)
+{
+    return in->state.n_tail + buffer_live(&in->buffer) >= due;
+}
+
+/*
+ * A transaction that brings this much is a load, not a trickle: its rows go straight into segments. As tail records
+ * they would be written twice, and rows above 2 KiB would each take whole pages.
+ */
+#define LARGE_INSERT_BYTES (1u << 20)
+
+static bool is_large_insert(const struct ingest *in)
+{
+    return (uint64_t)buffer_live(&in->buffer) * in->buffer.row_bytes >= LARGE_INSERT_BYTES;
+}
+
 /* Everything buffered goes into the catalog's private changes. */
 static vindex_status flush(struct ingest *in)
 {
     vindex_status st = vindex__maintain_within_commit(in);
     uint32_t due = due_rows(in);
     if (st == VINDEX_OK)
-        st = in->state.n_tail + buffer_live(&in->buffer) >= due
-                 ? vindex__seal_tail(in, (due + 1) / 2) /* a rest of some size is not worth a tail */
-                 : vindex__buffer_to_tail(in);
+        st = is_large_insert(in)    ? vindex__seal_tail(in, 1)
+             : tail_is_full(in, due) ? vindex__seal_tail(in, (due + 1) / 2) /* half is worth a segment */
+                                     : vindex__buffer_to_tail(in);
     if (st == VINDEX_OK) st = vindex__segments_flush(in);
     if (st == VINDEX_OK) st = put_state(in);
     in->flushed = st == VINDEX_OK;

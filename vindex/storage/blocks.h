@@ -25,7 +25,8 @@ struct blocks;
 
 struct blocks_ops {
     /* Copies the value. May write to the store at once (with flag 1 of the state record set, FORMAT.md 5)
-       when much is pending; then only commit's catalog part is still to come. */
+       when much is pending; then only commit's catalog part is still to come. What the session's view
+       lent stays valid. On failure this value was not put, and those before are kept. */
     vindex_status (*put)(struct blocks *b, const struct block_key *key, struct bytes value);
     /* The value as of the session's view; value->data NULL: no such block. Valid until the view is
        released or renewed with another stamp. Not for blocks this session put and has not committed. */
@@ -35,7 +36,7 @@ struct blocks_ops {
     /* The first block with key > *key in (nonce, plane, index) order, as of the view; start from all zeros
        with plane 0. *found false at the end. */
     vindex_status (*next)(struct blocks *b, struct block_key *key, bool *found);
-    /* Whatever was put is on disk when this returns. */
+    /* Whatever was put is on disk when this returns. Release the view before: the map may have to grow. */
     vindex_status (*sync)(struct blocks *b);
 };
 

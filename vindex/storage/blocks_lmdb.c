@@ -42,7 +42,7 @@ static MDB_val val_of(struct bytes b)
     return val;
 }
 
-/* ---- into a transaction ------------------------------------------------------------------------ */
+/* ---- into a transaction ------------------------------------------------------------------ */
 
 static int apply_puts(const struct ordmap *puts, MDB_txn *txn)
 {
@@ -118,7 +118,7 @@ static vindex_status flush(struct lmdb_session *s)
     return st;
 }
 
-/* ---- the interface ----------------------------------------------------------------------------- */
+/* ---- the interface ----------------------------------------------------------------------- */
 
 /* When an early write fails the put has not happened; what was put before still waits. */
 static vindex_status lmdb_put(struct blocks *b, const struct block_key *key, struct bytes value)
@@ -134,6 +134,7 @@ static vindex_status lmdb_put(struct blocks *b, const struct block_key *key, str
     if (vindex__ordmap_get(s->puts, whole))
         return vindex__fail(VINDEX_INTERNAL, "a block was put twice");
     st = vindex__ordmap_put(s->puts, whole, value, 0);
+    if (st == VINDEX_OK) vindex__ordmap_delete(s->dels, whole); /* put, deleted, and put again */
     if (st != VINDEX_OK || vindex__ordmap_bytes(s->puts) < PENDING_BYTES_MAX) return st;
     st = flush(s);
     if (st != VINDEX_OK) vindex__ordmap_delete(s->puts, whole);

@@ -31,7 +31,7 @@ static void decode_key(struct bytes raw, struct block_key *key)
     key->index = load_be32(k + 18);
 }
 
-/* ---- blocks on the heap ------------------------------------------------------------------------ */
+/* ---- blocks on the heap ------------------------------------------------------------------ */
 
 static struct mem_block *block_of(const struct ordmap_entry *entry)
 {
@@ -76,7 +76,7 @@ void vindex__mem_blocks_forget(struct mem_session *s)
     vindex__ordmap_clear(s->dels);
 }
 
-/* ---- commit ------------------------------------------------------------------------------------ */
+/* ---- commit ------------------------------------------------------------------------------ */
 
 static void kill_block(struct mem_store *store, const struct ordmap_entry *entry)
 {
@@ -137,7 +137,7 @@ void vindex__mem_blocks_sweep(struct mem_store *store)
     }
 }
 
-/* ---- the interface ----------------------------------------------------------------------------- */
+/* ---- the interface ----------------------------------------------------------------------- */
 
 static vindex_status check_writer(const struct mem_session *s)
 {

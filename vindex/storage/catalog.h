@@ -55,7 +55,9 @@ struct catalog_ops {
 
     /* Make the next commit as sure as possible (space, locks). Then publish, durably: the blocks put and
        deleted by the session's struct blocks, and the catalog changes, all or nothing. On failure all
-       private changes are kept, so that commit can be tried again. */
+       private changes are kept, so that commit can be tried again. A view of this session that is open
+       moves on to the new commit; entries and block pointers got before are invalid then (after a
+       failure too). */
     vindex_status (*prepare)(struct catalog *c);
     vindex_status (*commit)(struct catalog *c);
     /* Forget private changes and unflushed blocks. */

@@ -25,7 +25,7 @@ vindex_status vindex__lmdb_check_view(const struct lmdb_session *session)
     return vindex__fail(VINDEX_MISUSE, "a session reads only between refresh and release");
 }
 
-/* ---- view -------------------------------------------------------------------------------------- */
+/* ---- view -------------------------------------------------------------------------------- */
 
 static vindex_status lmdb_refresh(struct catalog *c, uint64_t *stamp)
 {
@@ -49,7 +49,7 @@ static void lmdb_release(struct catalog *c)
     vindex__view_end(&of_catalog(c)->view);
 }
 
-/* ---- read -------------------------------------------------------------------------------------- */
+/* ---- read -------------------------------------------------------------------------------- */
 
 static struct bytes bytes_of_val(const MDB_val *val)
 {
@@ -122,7 +122,7 @@ static vindex_status lmdb_seek(struct catalog *c, enum catalog_table table, enum
     return vindex__overlay_seek(s->changes, seek_base, s, table, how, key, entry);
 }
 
-/* ---- write ------------------------------------------------------------------------------------- */
+/* ---- write ------------------------------------------------------------------------------- */
 
 static vindex_status lmdb_put(struct catalog *c, enum catalog_table table, struct bytes key,
                               struct bytes value)
@@ -213,7 +213,7 @@ static const struct catalog_ops lmdb_catalog_ops = {
     .rollback = lmdb_rollback,
 };
 
-/* ---- session ----------------------------------------------------------------------------------- */
+/* ---- session ----------------------------------------------------------------------------- */
 
 static void session_free(struct lmdb_session *s)
 {
@@ -264,7 +264,7 @@ void vindex__lmdb_session_close(struct session *session)
     session_free(s);
 }
 
-/* ---- sizes ------------------------------------------------------------------------------------- */
+/* ---- sizes ------------------------------------------------------------------------------- */
 
 static vindex_status used_by(struct lmdb_session *s, unsigned dbi, uint64_t *used_bytes)
 {

@@ -14,7 +14,7 @@ static struct mem_session *of_catalog(struct catalog *c)
     return (struct mem_session *)(void *)c;
 }
 
-/* ---- store ------------------------------------------------------------------------------------- */
+/* ---- store ------------------------------------------------------------------------------- */
 
 vindex_status vindex__mem_store_check_fork(const struct mem_store *store)
 {
@@ -83,7 +83,7 @@ void vindex__mem_store_sizes(struct mem_store *store, uint64_t *size_bytes, uint
     vindex__gate_leave(&store->gate);
 }
 
-/* ---- view -------------------------------------------------------------------------------------- */
+/* ---- view -------------------------------------------------------------------------------- */
 
 static void mem_settle(struct catalog *c)
 {
@@ -123,7 +123,7 @@ static vindex_status mem_refresh(struct catalog *c, uint64_t *stamp)
     return VINDEX_OK;
 }
 
-/* ---- read -------------------------------------------------------------------------------------- */
+/* ---- read -------------------------------------------------------------------------------- */
 
 static vindex_status check_reading(const struct mem_session *s)
 {
@@ -172,7 +172,7 @@ static vindex_status mem_seek(struct catalog *c, enum catalog_table table, enum 
     return vindex__overlay_seek(s->changes, seek_base, s, table, how, key, entry);
 }
 
-/* ---- write ------------------------------------------------------------------------------------- */
+/* ---- write ------------------------------------------------------------------------------- */
 
 static vindex_status check_writer(const struct mem_session *s)
 {
@@ -264,7 +264,7 @@ static const struct catalog_ops mem_catalog_ops = {
     .rollback = mem_rollback,
 };
 
-/* ---- session ----------------------------------------------------------------------------------- */
+/* ---- session ----------------------------------------------------------------------------- */
 
 static void session_free(struct mem_session *s)
 {

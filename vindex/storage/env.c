@@ -139,14 +139,14 @@ vindex_status vindex__env_size(const struct env *env, uint64_t *size_bytes)
     return VINDEX_OK;
 }
 
-/* ---- failures ---------------------------------------------------------------------------------- */
+/* ---- failures ---------------------------------------------------------------------------- */
 
 /* LMDB turns a short write into EIO: was it for want of space? */
 static bool is_full(const struct env *env)
 {
     struct statvfs space;
     struct rlimit limit;
-    uint64_t size_bytes;
+    uint64_t size_bytes = 0;
 
     if (fstatvfs(env->fd, &space) == 0 && (uint64_t)space.f_bavail * space.f_frsize < FULL_BYTES)
         return true;
@@ -195,7 +195,7 @@ vindex_status vindex__env_fail(const struct env *env, int rc, const char *what)
     }
 }
 
-/* ---- opening LMDB ------------------------------------------------------------------------------ */
+/* ---- opening LMDB ------------------------------------------------------------------------ */
 
 static vindex_status lock_path(const struct env *env, char *path, size_t size)
 {
@@ -310,7 +310,7 @@ static vindex_status open_mdb(struct env *env, uint64_t map_bytes, bool readonly
     return st;
 }
 
-/* ---- a lock file that is not ours -------------------------------------------------------------- */
+/* ---- a lock file that is not ours -------------------------------------------------------- */
 
 /* Whether another environment of this process uses it. Looked at first: a descriptor opened and closed on
    it would drop this process's locks (POSIX). */
@@ -343,7 +343,7 @@ static void drop_foreign_lock_file(const struct env *env)
     unlink(path);
 }
 
-/* ---- the object -------------------------------------------------------------------------------- */
+/* ---- the object -------------------------------------------------------------------------- */
 
 static vindex_status env_new(const char *path, int fd, bool fd_is_writable, const struct stat *info,
                              struct env **result)
@@ -405,7 +405,7 @@ static void delist(const struct env *env)
         }
 }
 
-/* ---- create ------------------------------------------------------------------------------------ */
+/* ---- create ------------------------------------------------------------------------------ */
 
 static vindex_status sync_directory(const struct env *env)
 {
@@ -473,7 +473,7 @@ vindex_status vindex__env_create(const char *path, vindex__env_work_fn *fill, vo
     return st;
 }
 
-/* ---- open -------------------------------------------------------------------------------------- */
+/* ---- open -------------------------------------------------------------------------------- */
 
 static bool may_only_read(int error)
 {
@@ -595,7 +595,7 @@ void vindex__env_close(struct env *env)
     pthread_mutex_unlock(&registry.mutex);
 }
 
-/* ---- replacing LMDB's environment -------------------------------------------------------------- */
+/* ---- replacing LMDB's environment -------------------------------------------------------- */
 
 static void drop_transaction(struct view *view)
 {
@@ -658,7 +658,7 @@ static vindex_status grow_map(struct env *env, struct map_seen seen)
     return replace_mdb(env, seen.generation, 2 * seen.map_bytes, seen.readonly);
 }
 
-/* ---- views ------------------------------------------------------------------------------------- */
+/* ---- views ------------------------------------------------------------------------------- */
 
 void vindex__view_init(struct view *view, struct env *env)
 {
@@ -691,7 +691,7 @@ void vindex__view_deinit(struct view *view)
     view->env = NULL;
 }
 
-static int renew(struct view *view)
+static int renew_once(struct view *view)
 {
     struct env *env = view->env;
     int rc;
@@ -714,6 +714,26 @@ static int renew(struct view *view)
     if (rc) {
         view->cursor = NULL;
         drop_transaction(view);
+    }
+    return rc;
+}
+
+/* LMDB 0.9 reads the number of the newest transaction, then copies the roots from that number's meta page.
+   Two commits in between, and the page is the second one's: newer than its number says, perhaps not yet
+   durable, and the next view may be older. */
+static bool is_overtaken(const struct view *view)
+{
+    MDB_envinfo info;
+    return mdb_env_info(view->env->mdb, &info) == 0 &&
+           info.me_last_txnid > mdb_txn_id(view->txn) + 1;
+}
+
+static int renew(struct view *view)
+{
+    int rc = renew_once(view);
+    while (rc == 0 && is_overtaken(view)) {
+        mdb_txn_reset(view->txn);
+        rc = renew_once(view);
     }
     return rc;
 }
@@ -763,7 +783,7 @@ void vindex__view_end(struct view *view)
     vindex__gate_leave(&view->env->gate);
 }
 
-/* ---- writing ----------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------- */
 
 /* The file's length covers every page LMDB has numbered: nothing it may ever map lies beyond the end. The
    writer lock is held (or the open lock alone), so nobody else changes the length. The commit is made:
@@ -771,7 +791,7 @@ void vindex__view_end(struct view *view)
 static void extend_file(struct env *env)
 {
     MDB_envinfo info;
-    uint64_t size_bytes, need;
+    uint64_t size_bytes = 0, need;
 
     if (!env->mdb || mdb_env_info(env->mdb, &info) != 0) return;
     need = ((uint64_t)info.me_last_pgno + 1) * env->page_bytes;

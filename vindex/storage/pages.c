@@ -77,7 +77,7 @@ static uint64_t load64(const unsigned char *p)
     return v;
 }
 
-/* ---- meta pages -------------------------------------------------------------------------------- */
+/* ---- meta pages -------------------------------------------------------------------------- */
 
 /* As many bytes as there are, 0 at the end of the file, -1 on an error. */
 static ssize_t read_some(int fd, void *buffer, size_t size, uint64_t offset)
@@ -224,7 +224,7 @@ vindex_status vindex__pages_metas(int fd, const char *path, struct pages_meta me
     return VINDEX_OK;
 }
 
-/* ---- the walk ---------------------------------------------------------------------------------- */
+/* ---- the walk ---------------------------------------------------------------------------- */
 
 struct walk {
     int fd;
@@ -433,7 +433,7 @@ static vindex_status check_keys(struct walk *w, uint64_t number, const unsigned 
     return VINDEX_OK;
 }
 
-/* ---- values ------------------------------------------------------------------------------------ */
+/* ---- values ------------------------------------------------------------------------------ */
 
 /* The head of an overflow run, and what follows it up to `size` bytes in `head`. */
 static vindex_status open_run(struct walk *w, const struct node *node, uint64_t *page,
@@ -556,7 +556,7 @@ static vindex_status check_free_list(struct walk *w, const struct node *node)
     return st;
 }
 
-/* ---- trees ------------------------------------------------------------------------------------- */
+/* ---- trees ------------------------------------------------------------------------------- */
 
 static vindex_status check_leaf(struct walk *w, const unsigned char *page)
 {

@@ -38,7 +38,7 @@ static vindex_status store_new(struct store **result)
     return st;
 }
 
-/* ---- create ------------------------------------------------------------------------------------ */
+/* ---- create ------------------------------------------------------------------------------ */
 
 static const struct state fresh_state = {.next_seq = 1};
 
@@ -79,7 +79,7 @@ vindex_status vindex__store_create(const char *path, const struct config *config
     return st;
 }
 
-/* ---- open and close ---------------------------------------------------------------------------- */
+/* ---- open and close ---------------------------------------------------------------------- */
 
 /* LMDB's file is sound; is it an index this library can read? */
 static vindex_status check_config(struct store *store, const char *path)
@@ -130,7 +130,7 @@ void vindex__store_close(struct store *store)
     vindex__free(store);
 }
 
-/* ---- another owner's catalog and blocks -------------------------------------------------------- */
+/* ---- another owner's catalog and blocks -------------------------------------------------- */
 
 vindex_status vindex__store_foreign(struct catalog *catalog, struct blocks *blocks,
                                     struct store **result)
@@ -167,7 +167,7 @@ static vindex_status check_foreign_fork(const struct store *store)
     return vindex__fail(VINDEX_MISUSE, "the index was opened before fork; open it again in this process");
 }
 
-/* ---- questions --------------------------------------------------------------------------------- */
+/* ---- questions --------------------------------------------------------------------------- */
 
 bool vindex__store_readonly(const struct store *store)
 {
@@ -195,7 +195,7 @@ struct snapshot_cache *vindex__store_snapshot_cache(struct store *store)
     return store->cache;
 }
 
-/* ---- sessions ---------------------------------------------------------------------------------- */
+/* ---- sessions ---------------------------------------------------------------------------- */
 
 vindex_status vindex__session_open(struct store *store, bool write, struct session *session)
 {
@@ -238,7 +238,7 @@ vindex_status vindex__store_sizes(struct store *store, struct session *session, 
     return st;
 }
 
-/* ---- check ------------------------------------------------------------------------------------- */
+/* ---- check ------------------------------------------------------------------------------- */
 
 /* The meta page of the view: both move on while a writer commits. */
 static vindex_status find_meta(struct view *view, struct pages_meta *meta)

@@ -24,7 +24,7 @@
 
 enum { WAIT_MS_MAX = 20, TORN_META_TRIES = 20 };
 
-/* ---- locks ------------------------------------------------------------------------------------- */
+/* ---- locks ------------------------------------------------------------------------------- */
 
 /* 0, EAGAIN when somebody else's lock stands in the way, or another errno. */
 static int lock_byte(int fd, off_t byte, short type)
@@ -77,7 +77,7 @@ bool vindex__trust_has_writer(int fd)
     return byte_holder(fd, BYTE_WRITER, &type) == 0 && type != F_UNLCK;
 }
 
-/* ---- the clean token --------------------------------------------------------------------------- */
+/* ---- the clean token --------------------------------------------------------------------- */
 
 enum { TOKEN_AT = 2048, TOKEN_BYTES = 52, TOKEN_SUSPECT = 1 };
 static const char token_magic[8] = {'V', 'X', 'C', 'L', 'E', 'A', 'N', '1'};
@@ -139,7 +139,7 @@ void vindex__trust_leave_token(int fd, bool is_suspect)
     lock_byte(fd, BYTE_WRITER, F_UNLCK);
 }
 
-/* ---- verification ------------------------------------------------------------------------------ */
+/* ---- verification ------------------------------------------------------------------------ */
 
 /* Metas being written by a live writer may be seen half old and half new. */
 static vindex_status read_metas(const struct trust *t, bool may_be_torn, struct pages_meta metas[2])
