@@ -223,7 +223,7 @@ int model_equals(const struct model *model, vindex *index)
     vindex_searcher *searcher = NULL;
     vindex_stats stats = VINDEX_STATS_INIT;
     MODEL_CHECK(vindex_stat(index, &stats) == VINDEX_OK);
-    if (stats.n_rows != model->n) return 0;
+    if (stats.n_rows != model->n || stats.next_id != model->next_id) return 0;
     MODEL_CHECK(vindex_searcher_open(index, &searcher) == VINDEX_OK);
     MODEL_CHECK(vindex_scan(searcher, tell_row, &counter) == VINDEX_OK);
     vindex_searcher_close(searcher);
