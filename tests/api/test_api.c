@@ -465,6 +465,45 @@ static void optimize_seals_the_tail_and_can_be_cancelled(void **state)
     vindex_close(index);
 }
 
+struct nested {
+    vindex_searcher *searcher;
+    vindex_status search, fetch;
+};
+
+static int use_the_same_searcher(void *context, int64_t id)
+{
+    struct nested *nested = context;
+    float row = 0;
+    vindex_hit hit;
+    nested->fetch = vindex_fetch(nested->searcher, &id, 1, &row, NULL);
+    nested->search = vindex_search(nested->searcher, &VINDEX_F32_ROWS(&row, 1), 1, NULL, &hit);
+    vindex_searcher_close(nested->searcher); /* refused as well: the call below still has its view */
+    return 1;
+}
+
+static void callbacks_may_not_use_their_searcher(void **state)
+{
+    (void)state;
+    float rows[3] = {1, 2, 3};
+    vindex *index = new_index(VINDEX_FLOAT, VINDEX_L2, 1);
+    struct nested nested = {NULL, VINDEX_OK, VINDEX_OK};
+    vindex_filter filter = {.kind = VINDEX_FILTER_CALLBACK, .callback = use_the_same_searcher,
+                            .context = &nested};
+    vindex_search_options options = VINDEX_SEARCH_OPTIONS_INIT;
+    vindex_hit hits[3];
+    options.filter = &filter;
+    insert(index, NULL, rows, 3, VINDEX_FLOAT);
+    assert_int_equal(vindex_searcher_open(index, &nested.searcher), VINDEX_OK);
+    assert_int_equal(vindex_search(nested.searcher, &VINDEX_F32_ROWS(rows, 1), 3, &options, hits),
+                     VINDEX_OK);
+    assert_int_equal(nested.fetch, VINDEX_MISUSE);
+    assert_int_equal(nested.search, VINDEX_MISUSE);
+    assert_true(hits[0].id == 0 && hits[1].id == 1 && hits[2].id == 2);
+    assert_int_equal(vindex_search(nested.searcher, &VINDEX_F32_ROWS(rows, 1), 3, NULL, hits), VINDEX_OK);
+    vindex_searcher_close(nested.searcher);
+    vindex_close(index);
+}
+
 static void names_and_numbers(void **state)
 {
     (void)state;
@@ -506,6 +545,7 @@ int main(void)
         cmocka_unit_test(searchers_see_commits_not_work_in_progress),
         cmocka_unit_test(brute_force_over_plain_arrays),
         cmocka_unit_test(optimize_seals_the_tail_and_can_be_cancelled),
+        cmocka_unit_test(callbacks_may_not_use_their_searcher),
         cmocka_unit_test(names_and_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/threads.h"
 #include "common/model.h"
 
 struct shape {
@@ -143,12 +144,48 @@ static void large_transactions_agree(void **state)
     free(ids);
 }
 
+/* Ids that were inserted out of order make a run each; replacing them in order must not take quadratic time:
+ * the limit is a hundred times what it takes. */
+static void replacing_scattered_rows_is_not_quadratic(void **state)
+{
+    (void)state;
+    enum { N = 50000 };
+    float *rows = calloc(N, sizeof *rows);
+    int64_t *ids = calloc(N, sizeof *ids);
+    vindex *index = NULL;
+    vindex_writer *writer = NULL;
+    vindex_create_options options = VINDEX_CREATE_OPTIONS_INIT;
+    options.dim = 1;
+    assert_non_null(rows);
+    assert_non_null(ids);
+    assert_int_equal(vindex_create(":memory:", &options, &index), VINDEX_OK);
+    for (int i = 0; i < N; i++)
+        ids[i] = (int64_t)i * 7919 % N;
+    int64_t start = vindex__now_ns();
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(vindex_writer_begin(index, &writer), VINDEX_OK);
+        assert_int_equal(vindex_writer_insert(writer, ids, &VINDEX_F32_ROWS(rows, N), VINDEX_UPSERT),
+                         VINDEX_OK);
+        assert_int_equal(vindex_writer_insert(writer, ids, &VINDEX_F32_ROWS(rows, N), VINDEX_UPSERT),
+                         VINDEX_OK);
+        assert_int_equal(vindex_writer_commit(writer), VINDEX_OK);
+        assert_int_equal(vindex_check(index, NULL, NULL), VINDEX_OK);
+        for (int i = 0; i < N; i++)
+            ids[i] = i;
+    }
+    assert_true(vindex__now_ns() - start < INT64_C(60000000000));
+    vindex_close(index);
+    free(rows);
+    free(ids);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_agrees_with_the_model),
         cmocka_unit_test(file_agrees_with_the_model),
         cmocka_unit_test(large_transactions_agree),
+        cmocka_unit_test(replacing_scattered_rows_is_not_quadratic),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@ struct vindex_searcher {
     vindex *index;
     struct session session;
     struct search *search;
+    bool is_busy; /* a call is under way: its callbacks may not use this searcher */
     void *queries; /* converted or made dense */
     size_t queries_bytes;
     vindex_report report;
@@ -42,12 +43,42 @@ vindex_status vindex_searcher_open(vindex *index, vindex_searcher **out)
 void vindex_searcher_close(vindex_searcher *searcher)
 {
     if (!searcher) return;
+    if (searcher->is_busy) {
+        vindex__log("vindex_searcher_close: called from a callback of this searcher; it stays open");
+        return;
+    }
     vindex *index = searcher->index;
     vindex__search_free(searcher->search);
     vindex__free_aligned(searcher->queries);
     vindex__session_close(index->store, &searcher->session);
     vindex__free(searcher);
     atomic_fetch_sub(&index->n_handles, 1);
+}
+
+/*
+ * The snapshot for one call. A callback of the call that used the same searcher would end the view under it.
+ */
+static vindex_status check_idle(const vindex_searcher *searcher)
+{
+    if (!searcher->is_busy) return VINDEX_OK;
+    return vindex__fail(VINDEX_MISUSE, "a callback uses the searcher that called it: open another one");
+}
+
+static vindex_status begin(vindex_searcher *searcher, const struct snapshot **snapshot)
+{
+    *snapshot = NULL;
+    vindex_status st = check_idle(searcher);
+    if (st != VINDEX_OK) return st;
+    st = vindex__snapshot_acquire(searcher->index->store, &searcher->session, snapshot);
+    searcher->is_busy = st == VINDEX_OK;
+    return st;
+}
+
+static void end(vindex_searcher *searcher, const struct snapshot *snapshot)
+{
+    if (!snapshot) return;
+    vindex__snapshot_release(searcher->index->store, &searcher->session, snapshot);
+    searcher->is_busy = false;
 }
 
 /* ---- requests --------------------------------------------------------------------------------- */
@@ -153,6 +184,7 @@ vindex_status vindex_search(vindex_searcher *searcher, const vindex_vectors *que
     vindex *index = searcher->index;
     const struct config *config = &index->config;
     vindex_status st = vindex__store_check_fork(index->store);
+    if (st == VINDEX_OK) st = check_idle(searcher);
     if (st == VINDEX_OK) st = read_options(options, config->recall, k, &request);
     if (st == VINDEX_OK)
         st = prepare_queries(queries, config->type, config->dim, &searcher->queries,
@@ -160,11 +192,11 @@ vindex_status vindex_search(vindex_searcher *searcher, const vindex_vectors *que
     if (st != VINDEX_OK) return st;
     if (request.n_queries && !hits)
         return vindex__fail(VINDEX_INVALID, "vindex_search: hits is NULL");
-    st = vindex__snapshot_acquire(index->store, &searcher->session, &snapshot);
+    st = begin(searcher, &snapshot);
     if (st != VINDEX_OK) return st;
     st = vindex__search_run(searcher->search, snapshot, &request, hits, &searcher->report);
     searcher->report.epoch = snapshot->state.epoch;
-    vindex__snapshot_release(index->store, &searcher->session, snapshot);
+    end(searcher, snapshot);
     return st;
 }
 
@@ -221,7 +253,7 @@ vindex_status vindex_fetch(vindex_searcher *searcher, const int64_t *ids, size_t
         return vindex__fail(VINDEX_INVALID, "vindex_fetch: an argument is NULL");
     vindex *index = searcher->index;
     size_t row_bytes = vindex__config_row_bytes(&index->config);
-    vindex_status st = vindex__snapshot_acquire(index->store, &searcher->session, &snapshot);
+    vindex_status st = begin(searcher, &snapshot);
     for (size_t i = 0; i < n && st == VINDEX_OK; i++) {
         struct row_place place = vindex__snapshot_locate(snapshot, ids[i]);
         char *to = (char *)rows + i * row_bytes;
@@ -235,7 +267,7 @@ vindex_status vindex_fetch(vindex_searcher *searcher, const int64_t *ids, size_t
             st = vindex__fail(VINDEX_NOTFOUND, "id %lld has no row", (long long)ids[i]);
         }
     }
-    vindex__snapshot_release(index->store, &searcher->session, snapshot);
+    end(searcher, snapshot);
     return st;
 }
 
@@ -268,7 +300,7 @@ vindex_status vindex_scan(vindex_searcher *searcher, vindex_scan_fn *each, void 
     if (!searcher || !each) return vindex__fail(VINDEX_INVALID, "vindex_scan: an argument is NULL");
     vindex *index = searcher->index;
     size_t row_bytes = vindex__config_row_bytes(&index->config);
-    vindex_status st = vindex__snapshot_acquire(index->store, &searcher->session, &snapshot);
+    vindex_status st = begin(searcher, &snapshot);
     if (st != VINDEX_OK) return st;
     ids = vindex__calloc(SCAN_ROWS, sizeof *ids);
     rows = vindex__alloc_aligned(SCAN_ROWS, row_bytes);
@@ -280,6 +312,6 @@ vindex_status vindex_scan(vindex_searcher *searcher, vindex_scan_fn *each, void 
     }
     vindex__free(ids);
     vindex__free_aligned(rows);
-    vindex__snapshot_release(index->store, &searcher->session, snapshot);
+    end(searcher, snapshot);
     return st;
 }

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "ingest/ingest.h"
+#include "storage/snapshot.h"
 
 struct vindex_writer {
     vindex *index;
@@ -119,13 +120,25 @@ vindex_status vindex_writer_exists(vindex_writer *writer, int64_t id, int *exist
     return st;
 }
 
+/* So that the next snapshot costs what changed. */
+static void note_changes(const vindex_writer *writer)
+{
+    uint64_t from, to;
+    const int64_t *ids;
+    size_t n;
+    if (vindex__ingest_tail_changes(writer->ingest, &from, &to, &ids, &n))
+        vindex__snapshot_note(writer->index->store, from, to, ids, n);
+}
+
 vindex_status vindex_writer_commit(vindex_writer *writer)
 {
     if (!writer) return vindex__fail(VINDEX_INVALID, "vindex_writer_commit: the writer is NULL");
     vindex_status st = vindex__store_check_fork(writer->index->store);
     if (st == VINDEX_OK) st = vindex__ingest_commit(writer->ingest);
-    if (st == VINDEX_OK) writer_free(writer);
-    return st;
+    if (st != VINDEX_OK) return st;
+    note_changes(writer);
+    writer_free(writer);
+    return VINDEX_OK;
 }
 
 void vindex_writer_abort(vindex_writer *writer)

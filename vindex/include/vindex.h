@@ -179,7 +179,8 @@ typedef enum vindex_filter_kind {
     VINDEX_FILTER_NONE = 0,
     VINDEX_FILTER_IDS = 1,     /* `ids`: strictly ascending; a row counts if its id is among them */
     VINDEX_FILTER_BITMAP = 2,  /* id i counts if 0 <= i < n and bit i % 8 of bitmap[i / 8] is set */
-    VINDEX_FILTER_CALLBACK = 3 /* callback(context, id) != 0; called by n_threads threads, any order */
+    VINDEX_FILTER_CALLBACK = 3 /* callback(context, id) != 0; called by n_threads threads, any order; may not
+                                  use the searcher that calls it (VINDEX_MISUSE) */
 } vindex_filter_kind;
 
 typedef struct vindex_filter {
@@ -247,7 +248,8 @@ VINDEX_API vindex_status vindex_create(const char *path, const vindex_create_opt
  * Open an index. Opening the same file again in a process shares what can be shared.
  *
  * @param flags  VINDEX_OPEN_READONLY or 0. A file that may only be read needs VINDEX_OPEN_READONLY.
- * @return VINDEX_OK, NOTFOUND, NOTINDEX, CORRUPT, UNSUPPORTED (newer format, other byte order), IO, NOMEM.
+ * @return VINDEX_OK, INVALID (a directory, ":memory:"), NOTFOUND, NOTINDEX, CORRUPT, UNSUPPORTED (newer format,
+ *         other byte order), READONLY (may only be read), BUSY (lock file not writable beside a writer), IO, NOMEM.
  *
  * A file that was not closed cleanly, or was changed by anything else, is first checked page by page.
  * After fork() the child must open the file again: handles from before give VINDEX_MISUSE there.
@@ -280,7 +282,7 @@ VINDEX_API vindex_status vindex_writer_begin(vindex *index, vindex_writer **writ
  * @param flags    0: an existing id is an error; VINDEX_UPSERT or VINDEX_IGNORE otherwise. Within a
  *                 call a repeated id follows the same rule, in row order.
  * @return VINDEX_OK, INVALID (NaN, infinity, type, id), EXISTS (the message names the id), NOMEM, IO,
- *         FULL, CORRUPT. On INVALID and EXISTS no row of this call was inserted; on the others only
+ *         FULL, CORRUPT, BUSY (a search that does not end keeps the file's map from growing). On INVALID and EXISTS no row of this call was inserted; on the others only
  *         vindex_writer_abort is left.
  */
 VINDEX_API vindex_status vindex_writer_insert(vindex_writer *writer, const int64_t *ids,
@@ -293,7 +295,7 @@ VINDEX_API vindex_status vindex_writer_insert(vindex_writer *writer, const int64
 VINDEX_API vindex_status vindex_writer_remove(vindex_writer *writer, const int64_t *ids, size_t n,
                                               size_t *n_removed);
 
-/** Remove every row, in time proportional to the number of segments. */
+/** Remove every row, in time proportional to the number of segments and of runs of consecutive ids. */
 VINDEX_API vindex_status vindex_writer_remove_all(vindex_writer *writer);
 
 /** The id the next automatic insert would use: one above the largest id ever inserted, at least 0. */
@@ -311,7 +313,7 @@ VINDEX_API vindex_status vindex_writer_commit(vindex_writer *writer);
 /** Throw the transaction away and free the writer; NULL is accepted. */
 VINDEX_API void vindex_writer_abort(vindex_writer *writer);
 
-/** Asked now and then by a long call; done and total in rows. != 0 cancels. */
+/** Asked before each step of a long call; done and total in segments, total an estimate. != 0 cancels. */
 typedef int vindex_progress_fn(void *context, uint64_t done, uint64_t total);
 
 #define VINDEX_OPTIMIZE_ALL 1u /* rewrite every segment that is not full and live, not only those due */
@@ -337,7 +339,8 @@ VINDEX_API void vindex_searcher_close(vindex_searcher *searcher);
  *
  * @param queries  [in]  n rows of the index's type, or VINDEX_FLOAT: used as they are where the index holds
  *                       FLOAT16 or BFLOAT16, whole numbers in range for INT8 and UINT8. n may be 0.
- * @param k        any k >= 1; memory is 16 k bytes a query and a few times that in scratch.
+ * @param k        any k >= 1; memory is 16 k bytes a query and a few times that in scratch, for each thread where
+ *                 rows are shared out.
  * @param options  [in]  NULL for the defaults.
  * @param hits     [out] shape [queries->n, k], caller-owned; each row ascends by (score, id), padded
  *                       with (VINDEX_ID_NONE, INFINITY). After TIMEOUT or CANCELLED: the best of the
@@ -391,7 +394,8 @@ VINDEX_API vindex_status vindex_fetch(vindex_searcher *searcher, const int64_t *
 /** Receives rows of vindex_scan: n of them, dense, valid during the call. != 0 ends the scan. */
 typedef int vindex_scan_fn(void *context, const int64_t *ids, const void *rows, size_t n);
 
-/** Hand every row of one snapshot to `each`, in storage order, in chunks of at most 1,024 rows. */
+/** Hand every row of one snapshot to `each`, in storage order, in chunks of at most 1,024 rows. `each` may not use
+ *  this searcher (VINDEX_MISUSE). */
 VINDEX_API vindex_status vindex_scan(vindex_searcher *searcher, vindex_scan_fn *each, void *context);
 
 /**

@@ -2,6 +2,9 @@
  * ids.c - the map from ids to places, kept as disjoint runs: first id -> (segment, slot, count). A bulk load of
  * consecutive ids is one record a segment; single random ids are runs of one.
  *
+ * Runs put by the transaction itself are also kept in `fresh`, without a trace of those deleted: a seek in the
+ * catalog has to pass over every deleted run between an id and the run that took its place.
+ *
  * A run is never shortened when rows are removed (the live bit says so); it is overwritten when its ids
  * are placed elsewhere, and deleted with its segment.
  */
@@ -56,7 +59,8 @@ static vindex_status put_run(struct ingest *in, int64_t first, const struct run_
     unsigned char key[8], record[RECORD_RUN_BYTES];
     store_id_key(key, first);
     vindex__run_encode(to, record);
-    return catalog_put(in->session->catalog, TABLE_IDS, bytes_of(key, 8),
+    vindex_status st = vindex__ordmap_put(in->fresh, bytes_of(key, 8), bytes_of(record, sizeof record), 0);
+    return st != VINDEX_OK ? st : catalog_put(in->session->catalog, TABLE_IDS, bytes_of(key, 8),
                        bytes_of(record, sizeof record));
 }
 
@@ -64,7 +68,31 @@ static vindex_status delete_run(struct ingest *in, int64_t first)
 {
     unsigned char key[8];
     store_id_key(key, first);
+    vindex__ordmap_delete(in->fresh, bytes_of(key, 8));
     return catalog_del(in->session->catalog, TABLE_IDS, bytes_of(key, 8));
+}
+
+/* The last fresh run that begins at or before id; run->to.count 0: there is none. */
+static vindex_status fresh_run(struct ingest *in, int64_t id, struct run *run)
+{
+    unsigned char after[9]; /* the first key after id's */
+    store_id_key(after, id);
+    after[8] = 0;
+    const struct ordmap_entry *entry = vindex__ordmap_before(in->fresh, bytes_of(after, sizeof after));
+    run->to.count = 0;
+    return entry ? decode(load_id_key(entry->key.data), entry->value, run) : VINDEX_OK;
+}
+
+/* The last run that begins before first, if it may reach first. Where a fresh run ends right before first, no
+ * other can. */
+static vindex_status run_before(struct ingest *in, int64_t first, struct run *run)
+{
+    vindex_status st = VINDEX_OK;
+    run->to.count = 0;
+    if (first == INT64_MIN) return VINDEX_OK;
+    st = fresh_run(in, first - 1, run);
+    if (st != VINDEX_OK || (run->to.count && run_last(run) >= first - 1)) return st;
+    return seek_run(in, SEEK_LT, first, run);
 }
 
 /* What of `run` lies beyond `last` becomes a run of its own. */
@@ -80,7 +108,7 @@ static vindex_status keep_right_part(struct ingest *in, const struct run *run, i
 static vindex_status erase_range(struct ingest *in, int64_t first, int64_t last)
 {
     struct run run;
-    vindex_status st = seek_run(in, SEEK_LT, first, &run);
+    vindex_status st = run_before(in, first, &run);
     if (st != VINDEX_OK) return st;
     if (run.to.count && run_last(&run) >= first) {
         struct run_record left = {run.to.seq, run.to.slot, (uint32_t)(first - run.first)};
@@ -88,8 +116,10 @@ static vindex_status erase_range(struct ingest *in, int64_t first, int64_t last)
         if (st == VINDEX_OK) st = keep_right_part(in, &run, last);
         if (st != VINDEX_OK) return st;
     }
-    for (;;) {
-        st = seek_run(in, SEEK_GE, first, &run);
+    /* On from the last one: seeking from the start would pass over all that was deleted before. */
+    int64_t at = first;
+    for (enum catalog_seek how = SEEK_GE;; how = SEEK_GT, at = run.first) {
+        st = seek_run(in, how, at, &run);
         if (st != VINDEX_OK || !run.to.count || run.first > last) return st;
         st = delete_run(in, run.first);
         if (st == VINDEX_OK) st = keep_right_part(in, &run, last);
@@ -100,8 +130,9 @@ static vindex_status erase_range(struct ingest *in, int64_t first, int64_t last)
 vindex_status vindex__runs_find(struct ingest *in, int64_t id, uint64_t *seq, uint32_t *slot)
 {
     struct run run;
-    vindex_status st = seek_run(in, SEEK_LE, id, &run);
+    vindex_status st = fresh_run(in, id, &run);
     *seq = 0;
+    if (st == VINDEX_OK && !(run.to.count && run_last(&run) >= id)) st = seek_run(in, SEEK_LE, id, &run);
     if (st == VINDEX_OK && run.to.count && run_last(&run) >= id) {
         *seq = run.to.seq;
         *slot = run.to.slot + (uint32_t)(id - run.first);
@@ -131,26 +162,15 @@ vindex_status vindex__runs_drop(struct ingest *in, uint64_t seq, const unsigned 
     return VINDEX_OK;
 }
 
-/* Delete the runs in [min_id, max_id] that name a segment in [min_seq, max_seq]. */
-static vindex_status drop_between(struct ingest *in, uint64_t min_seq, uint64_t max_seq, int64_t min_id,
-                                  int64_t max_id)
+vindex_status vindex__runs_drop_between(struct ingest *in, vindex__seq_fn *is_gone, int64_t min_id,
+                                        int64_t max_id)
 {
     struct run run;
     enum catalog_seek how = SEEK_GE;
     for (int64_t at = min_id;; at = run.first, how = SEEK_GT) {
         vindex_status st = seek_run(in, how, at, &run);
         if (st != VINDEX_OK || !run.to.count || run.first > max_id) return st;
-        if (min_seq <= run.to.seq && run.to.seq <= max_seq) st = delete_run(in, run.first);
+        if (is_gone(in, run.to.seq)) st = delete_run(in, run.first);
         if (st != VINDEX_OK) return st;
     }
-}
-
-vindex_status vindex__runs_drop_between(struct ingest *in, uint64_t seq, int64_t min_id, int64_t max_id)
-{
-    return drop_between(in, seq, seq, min_id, max_id);
-}
-
-vindex_status vindex__runs_drop_below(struct ingest *in, uint64_t seq)
-{
-    return drop_between(in, 0, seq - 1, INT64_MIN, INT64_MAX);
 }

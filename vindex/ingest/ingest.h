@@ -40,6 +40,13 @@ int64_t vindex__ingest_next_id(const struct ingest *ingest);
 vindex_status vindex__ingest_may_insert(struct ingest *ingest, const int64_t *ids, size_t n,
                                         uint32_t flags);
 
+/**
+ * After a commit: the marks it led from and to, and the ids whose tail records it wrote or deleted (borrowed, may
+ * repeat). false: too many to tell, or nothing was committed.
+ */
+bool vindex__ingest_tail_changes(const struct ingest *ingest, uint64_t *from, uint64_t *to,
+                                 const int64_t **ids, size_t *n);
+
 /** Publish. On failure nothing is published; VINDEX_FULL and VINDEX_IO may be tried again. */
 vindex_status vindex__ingest_commit(struct ingest *ingest);
 

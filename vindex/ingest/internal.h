@@ -5,6 +5,7 @@
 #ifndef VINDEX_INGEST_INTERNAL_H
 #define VINDEX_INGEST_INTERNAL_H
 
+#include "base/ordmap.h"
 #include "ingest/ingest.h"
 
 /* ---- buffer.c: fresh rows by id ------------------------------------------------------------ */
@@ -74,8 +75,12 @@ struct ingest {
     uint64_t mark;      /* of the commit to come */
     struct buffer buffer;
     struct segments open; /* records this transaction has looked at */
+    struct ordmap *fresh;   /* ids.c: the runs put by this transaction, as the catalog has them */
     uint64_t gone_below;    /* every segment below this number was dropped */
     uint64_t base_next_seq; /* segments from here on were sealed by this transaction */
+    int64_t *touched; /* ids whose tail records were written or deleted; for the next snapshot */
+    size_t n_touched, touched_capacity;
+    bool touched_all; /* too many to name, or the tail was sealed */
     bool changed;
     bool flushed; /* buffer and dirty records are in the catalog: only its commit is left */
     vindex_status failed; /* not OK: only free is left */
@@ -119,10 +124,10 @@ vindex_status vindex__runs_set(struct ingest *in, int64_t first, uint32_t count,
                                uint32_t slot);
 /** Delete every run that names seq; ids: the segment's ids plane (n entries, little-endian). */
 vindex_status vindex__runs_drop(struct ingest *in, uint64_t seq, const unsigned char *ids, uint32_t n);
-/** The same without the plane, by looking at every run in [min_id, max_id]. */
-vindex_status vindex__runs_drop_between(struct ingest *in, uint64_t seq, int64_t min_id, int64_t max_id);
-/** Delete every run that names a segment below seq. */
-vindex_status vindex__runs_drop_below(struct ingest *in, uint64_t seq);
+/** The same for many segments at once and without their planes, by looking at every run in [min_id, max_id]. */
+typedef bool vindex__seq_fn(const struct ingest *in, uint64_t seq);
+vindex_status vindex__runs_drop_between(struct ingest *in, vindex__seq_fn *is_gone, int64_t min_id,
+                                        int64_t max_id);
 
 /* ---- seal.c ---------------------------------------------------------------------------------- */
 
@@ -133,6 +138,11 @@ vindex_status vindex__seal_buffer(struct ingest *in);
 vindex_status vindex__seal_tail(struct ingest *in, uint32_t min_rows);
 /** The buffer's rows become tail records. */
 vindex_status vindex__buffer_to_tail(struct ingest *in);
+
+/* ---- writer.c ----------------------------------------------------------------------------------- */
+
+/** A tail record of this id was written or deleted. */
+void vindex__touch(struct ingest *in, int64_t id);
 
 /* ---- maintain.c ------------------------------------------------------------------------------- */
 

@@ -136,6 +136,20 @@ static uint64_t live_bytes(const struct segment_record *record)
     return (uint64_t)record->n_live * record->stride;
 }
 
+/* Heap that moving a segment's rows takes: what is buffered and pending, and up to one run an id. */
+static uint64_t moved_bytes(const struct segment_record *record)
+{
+    return live_bytes(record) + UINT64_C(200) * record->n_live;
+}
+
+/* Time that rewriting takes: about 1 byte a nanosecond (copy, checksum, write), and some microseconds for each row
+ * whose id is a run of its own (measured: 5). */
+static int64_t rewrite_ns(const struct segment_record *record)
+{
+    bool consecutive = (uint64_t)record->max_id - (uint64_t)record->min_id == record->n - 1;
+    return (int64_t)live_bytes(record) + (consecutive ? 100 : 5000) * (int64_t)record->n_live;
+}
+
 vindex_status vindex__maintain_within_commit(struct ingest *in)
 {
     int64_t now = vindex__now_ns(), own = now - in->began_ns;
@@ -151,8 +165,7 @@ vindex_status vindex__maintain_within_commit(struct ingest *in)
     for (size_t i = 0; i < n_due && st == VINDEX_OK; i++) {
         const struct segment_record *record = NULL;
         st = vindex__segments_get(in, due[i], &record);
-        /* Rewriting runs at about 1 byte a nanosecond (copy, checksum, write). */
-        if (st != VINDEX_OK || vindex__now_ns() + (int64_t)live_bytes(record) > deadline) break;
+        if (st != VINDEX_OK || vindex__now_ns() + rewrite_ns(record) > deadline) break;
         st = absorb(in, due[i]);
     }
     return st;
@@ -198,11 +211,11 @@ vindex_status vindex__ingest_maintain(struct ingest *in, bool all, uint64_t max_
         st = next_segment(in, &seq, &record);
         if (st != VINDEX_OK || seq == 0) break;
         if (!is_due(in, record, all, n_small > 1)) continue;
-        if (moved && moved + live_bytes(record) > max_bytes) {
+        if (moved && moved + moved_bytes(record) > max_bytes) {
             *more = true;
             break;
         }
-        moved += live_bytes(record);
+        moved += moved_bytes(record);
         st = absorb(in, seq);
     }
     if (st == VINDEX_OK && in->state.n_tail) in->changed = true;

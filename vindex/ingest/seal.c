@@ -85,11 +85,16 @@ static vindex_status put_norms(struct ingest *in, struct segment_record *record)
     return put_block(in, record, PLANE_NORM, 0, 0, record->n, 4);
 }
 
+static bool follows(int64_t id, int64_t previous)
+{
+    return (uint64_t)id - (uint64_t)previous == 1;
+}
+
 static vindex_status put_runs(struct ingest *in, uint64_t seq, uint32_t n)
 {
     vindex_status st = VINDEX_OK;
     for (uint32_t slot = 0, end; slot < n && st == VINDEX_OK; slot = end) {
-        for (end = slot + 1; end < n && in->order[end].id == in->order[end - 1].id + 1; end++)
+        for (end = slot + 1; end < n && follows(in->order[end].id, in->order[end - 1].id); end++)
             ;
         st = vindex__runs_set(in, in->order[slot].id, end - slot, seq, slot);
     }
@@ -144,6 +149,7 @@ static vindex_status move_from_tail(struct ingest *in, enum catalog_seek how, un
     if (st == VINDEX_OK) st = catalog_del(in->session->catalog, TABLE_TAIL, bytes_of(key, 8));
     if (st != VINDEX_OK) return st;
     in->state.n_tail--;
+    in->touched_all = true;
     *moved = true;
     return VINDEX_OK;
 }
@@ -176,6 +182,7 @@ vindex_status vindex__buffer_to_tail(struct ingest *in)
             catalog_put(in->session->catalog, TABLE_TAIL, bytes_of(key, 8),
                         bytes_of(in->scratch, RECORD_TAIL_HEAD + buffer->row_bytes));
         if (st != VINDEX_OK) return st;
+        vindex__touch(in, buffer->ids[i]);
         in->state.n_tail++;
     }
     vindex__buffer_clear(buffer);

@@ -133,17 +133,6 @@ static vindex_status delete_blocks(struct ingest *in, const struct segment_recor
     return st;
 }
 
-/* The ids of a segment sealed in this transaction cannot be read back yet: its runs are looked for. */
-static vindex_status drop_runs(struct ingest *in, uint64_t seq, const struct segment_record *record)
-{
-    const unsigned char *ids = NULL;
-    uint32_t n = 0;
-    if (seq >= in->base_next_seq)
-        return vindex__runs_drop_between(in, seq, record->min_id, record->max_id);
-    vindex_status st = vindex__segments_block(in, record, PLANE_IDS, 0, &ids, &n);
-    return st == VINDEX_OK ? vindex__runs_drop(in, seq, ids, n) : st;
-}
-
 vindex_status vindex__segments_drop(struct ingest *in, uint64_t seq)
 {
     unsigned char key[8];
@@ -157,14 +146,40 @@ vindex_status vindex__segments_drop(struct ingest *in, uint64_t seq)
     return st;
 }
 
+static bool is_gone(const struct ingest *in, uint64_t seq)
+{
+    size_t at = lower_bound(&in->open, seq);
+    return seq < in->gone_below ||
+           (at < in->open.n && in->open.items[at]->seq == seq && in->open.items[at]->is_gone);
+}
+
+static vindex_status drop_committed_runs(struct ingest *in, const struct open_segment *segment)
+{
+    const unsigned char *ids = NULL;
+    uint32_t n = 0;
+    vindex_status st = vindex__segments_block(in, &segment->record, PLANE_IDS, 0, &ids, &n);
+    return st == VINDEX_OK ? vindex__runs_drop(in, segment->seq, ids, n) : st;
+}
+
+/* The ids of segments that this transaction sealed cannot be read back yet: one pass over the runs between the
+ * smallest and the largest of them finds what names any. */
 static vindex_status drop_gone_runs(struct ingest *in)
 {
-    vindex_status st = in->gone_below ? vindex__runs_drop_below(in, in->gone_below) : VINDEX_OK;
+    int64_t min_id = in->gone_below ? INT64_MIN : INT64_MAX;
+    int64_t max_id = in->gone_below ? INT64_MAX : INT64_MIN;
+    vindex_status st = VINDEX_OK;
     for (size_t i = 0; i < in->open.n && st == VINDEX_OK; i++) {
         const struct open_segment *segment = in->open.items[i];
-        if (segment->is_gone && segment->seq >= in->gone_below)
-            st = drop_runs(in, segment->seq, &segment->record);
+        if (!segment->is_gone || segment->seq < in->gone_below) continue;
+        if (segment->seq < in->base_next_seq) {
+            st = drop_committed_runs(in, segment);
+        } else {
+            if (segment->record.min_id < min_id) min_id = segment->record.min_id;
+            if (segment->record.max_id > max_id) max_id = segment->record.max_id;
+        }
     }
+    if (st == VINDEX_OK && min_id <= max_id)
+        st = vindex__runs_drop_between(in, is_gone, min_id, max_id);
     return st;
 }
 

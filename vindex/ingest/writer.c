@@ -65,6 +65,7 @@ vindex_status vindex__ingest_begin(struct session *session, struct ingest **out)
     vindex_status st = enter(in);
     if (st != VINDEX_OK) goto out;
     st = read_base(in);
+    if (st == VINDEX_OK) st = vindex__ordmap_new(&in->fresh);
     if (st == VINDEX_OK) st = vindex__buffer_init(&in->buffer, &in->config);
     if (st == VINDEX_OK) {
         in->scratch = vindex__alloc_aligned(1, INGEST_SCRATCH_BYTES);
@@ -89,6 +90,8 @@ void vindex__ingest_free(struct ingest *in)
     vindex__segments_forget(in);
     vindex__free_aligned(in->scratch);
     vindex__free(in->order);
+    vindex__free(in->touched);
+    vindex__ordmap_free(in->fresh);
     vindex__free(in);
 }
 
@@ -158,11 +161,34 @@ static vindex_status remove_at(struct ingest *in, int64_t id, const struct place
         store_id_key(key, id);
         st = catalog_del(in->session->catalog, TABLE_TAIL, bytes_of(key, 8));
         if (st == VINDEX_OK) in->state.n_tail--;
+        vindex__touch(in, id);
         break;
     case IN_SEGMENT: st = vindex__segments_clear(in, place->seq, place->slot); break;
     }
     if (st == VINDEX_OK) in->state.n_rows--;
     return st;
+}
+
+#define TOUCHED_MAX 1024 /* more, and reading the whole tail again is as fast */
+
+void vindex__touch(struct ingest *in, int64_t id)
+{
+    if (in->touched_all || in->n_touched == TOUCHED_MAX ||
+        !vindex__grow((void **)&in->touched, &in->touched_capacity, in->n_touched + 1,
+                      sizeof *in->touched))
+        in->touched_all = true; /* a hint that cannot be kept is done without */
+    else
+        in->touched[in->n_touched++] = id;
+}
+
+bool vindex__ingest_tail_changes(const struct ingest *in, uint64_t *from, uint64_t *to,
+                                 const int64_t **ids, size_t *n)
+{
+    *from = in->state.mark;
+    *to = in->mark;
+    *ids = in->touched;
+    *n = in->n_touched;
+    return in->flushed && !in->touched_all;
 }
 
 /* ---- insert ------------------------------------------------------------------------------------ */
@@ -258,6 +284,9 @@ static vindex_status insert_row(struct ingest *in, int64_t id, const void *row, 
     return VINDEX_OK;
 }
 
+/* A view keeps the file's map from growing: a large insert takes a new one each time it has brought this much. */
+#define VIEW_BYTES (16u << 20)
+
 vindex_status vindex__ingest_insert(struct ingest *in, const int64_t *ids, const void *rows,
                                     size_t stride, size_t n, uint32_t flags)
 {
@@ -266,8 +295,15 @@ vindex_status vindex__ingest_insert(struct ingest *in, const int64_t *ids, const
     in->flushed = false;
     if (n) in->changed = true;
     int64_t first = in->state.next_id;
-    for (size_t i = 0; i < n && st == VINDEX_OK; i++)
+    size_t piece = VIEW_BYTES / in->buffer.row_bytes + 1;
+    for (size_t i = 0; i < n && st == VINDEX_OK; i++) {
+        if (i && i % piece == 0) {
+            leave(in, VINDEX_OK);
+            st = enter(in);
+            if (st != VINDEX_OK) return ingest_fail(in, st);
+        }
         st = insert_row(in, ids ? ids[i] : first + (int64_t)i, (const char *)rows + i * stride, flags);
+    }
     return leave(in, st);
 }
 
@@ -335,6 +371,7 @@ vindex_status vindex__ingest_remove_all(struct ingest *in)
     in->gone_below = in->state.next_seq;
     if (st == VINDEX_OK) st = delete_table(in, TABLE_TAIL);
     in->state.n_rows = in->state.n_tail = 0;
+    in->touched_all = true;
     return leave(in, st);
 }
 

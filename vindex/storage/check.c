@@ -117,6 +117,14 @@ static void check_ids(struct walk *w, const struct checked_segment *segment)
         found(w, "segment %llu: its ids do not ascend", (unsigned long long)segment->seq);
 }
 
+/* Writers take an id from next_id on for a new one. */
+static void check_given_out(struct walk *w, int64_t id)
+{
+    if (id >= w->state.next_id && id != INT64_MAX)
+        found(w, "id %lld has a row, the state record says that no id from %lld on was given out",
+              (long long)id, (long long)w->state.next_id);
+}
+
 static void check_norm_bounds(struct walk *w, const struct checked_segment *segment,
                               const unsigned char *norms)
 {
@@ -156,6 +164,7 @@ static vindex_status check_segment(struct walk *w, struct checked_segment *segme
 {
     const unsigned char *norms = NULL;
     w->n_live += segment->record.n_live;
+    check_given_out(w, segment->record.max_id);
     if (segment->seq == 0 || segment->seq >= w->state.next_seq)
         found(w, "segment %llu: its number was never given out", (unsigned long long)segment->seq);
     vindex_status st =
@@ -301,6 +310,7 @@ static vindex_status check_tail(struct walk *w)
         memcpy(key, entry.key.data, 8);
         int64_t id = load_id_key(key);
         w->n_tail++;
+        check_given_out(w, id);
         st = vindex__tail_decode(entry.value, &w->config, &norm, &row);
         if (st == VINDEX_OK && w->check->norm_is_right &&
             !w->check->norm_is_right(&w->config, row, norm))

@@ -120,7 +120,8 @@ vindex_status vindex__state_decode(struct bytes record, struct state *state)
     state->n_tail = load_le64(r + 40);
     state->flags = load_le32(r + 48);
     state->mark = load_le64(r + 56);
-    if (record.size != RECORD_STATE_BYTES || state->next_seq == 0 || state->next_id < 0 || state->n_tail > state->n_rows ||
+    if (record.size != RECORD_STATE_BYTES || state->next_seq == 0 ||
+        state->next_seq > INT64_MAX || state->n_tail > SEGMENT_ROWS_MAX || state->next_id < 0 || state->n_tail > state->n_rows ||
         (state->flags & ~STATE_EARLY_BLOCKS) || load_le32(r + 52) != 0)
         return vindex__corrupt("the state record holds values outside the format's ranges");
     return VINDEX_OK;

@@ -21,16 +21,29 @@ struct segment {
     struct segment_record record;
 };
 
-/* The tail's rows, decoded into arrays of our own. */
-struct tail {
+/*
+ * Decoded tail rows. Slots are only ever appended, so that successive tails share them: each sees its own
+ * first n, and its own live bits.
+ */
+struct arena {
     atomic_uint refs;
-    uint32_t n;
-    struct block block;
+    uint32_t capacity;
+    uint32_t used; /* under the cache's mutex: the slots that some tail sees */
+    size_t stride;
+    void *rows;
     int64_t *ids;
     float *norms;
-    uint64_t *live;
+};
+
+struct tail {
+    atomic_uint refs;
+    uint32_t n, n_live;
+    bool ids_ascend;
+    int64_t min_id, max_id;
     float norm_lo, norm_hi;
-    void *rows;
+    struct block block;
+    uint64_t *live;
+    struct arena *arena;
 };
 
 struct snapshot_body {
@@ -45,9 +58,22 @@ struct snapshot_body {
     struct tail *tail; /* NULL when empty */
 };
 
+/* The ids whose tail records commits of this process touched, one commit after the other. */
+#define NOTE_MAX 1024 /* more, and reading the whole tail is as fast */
+#define NOTE_STEPS 64
+struct note {
+    uint64_t from[NOTE_STEPS]; /* marks: commit i led from from[i] to from[i + 1], the last one to `to` */
+    size_t begin[NOTE_STEPS];  /* its first id */
+    size_t n_steps;
+    uint64_t to;
+    size_t n;
+    int64_t ids[NOTE_MAX];
+};
+
 struct snapshot_cache {
     pthread_mutex_t mutex;
     struct snapshot_body *current;
+    struct note note;
 };
 
 /* ---- lifetime ------------------------------------------------------------------------------ */
@@ -57,12 +83,19 @@ static void segment_unref(struct segment *segment)
     if (segment && atomic_fetch_sub(&segment->refs, 1) == 1) vindex__free(segment);
 }
 
+static void arena_unref(struct arena *arena)
+{
+    if (!arena || atomic_fetch_sub(&arena->refs, 1) != 1) return;
+    vindex__free_aligned(arena->rows);
+    vindex__free(arena->ids);
+    vindex__free(arena->norms);
+    vindex__free(arena);
+}
+
 static void tail_unref(struct tail *tail)
 {
     if (!tail || atomic_fetch_sub(&tail->refs, 1) != 1) return;
-    vindex__free_aligned(tail->rows);
-    vindex__free(tail->ids);
-    vindex__free(tail->norms);
+    arena_unref(tail->arena);
     vindex__free(tail->live);
     vindex__free(tail);
 }
@@ -100,6 +133,7 @@ void vindex__snapshot_cache_clear(struct snapshot_cache *cache)
     pthread_mutex_lock(&cache->mutex);
     struct snapshot_body *old = cache->current;
     cache->current = NULL;
+    cache->note.n_steps = 0;
     pthread_mutex_unlock(&cache->mutex);
     body_unref(old);
 }
@@ -122,6 +156,7 @@ static void cache_offer(struct snapshot_cache *cache, struct snapshot_body *body
         old = cache->current;
         cache->current = body;
         atomic_fetch_add(&body->refs, 1);
+        if (cache->note.to == body->snapshot.state.mark) cache->note.n_steps = 0; /* served its turn */
     }
     pthread_mutex_unlock(&cache->mutex);
     body_unref(old);
@@ -208,71 +243,223 @@ static vindex_status read_segments(struct catalog *catalog, const struct snapsho
     }
 }
 
-static vindex_status tail_new(const struct config *config, uint32_t n, struct tail **tail)
+static struct arena *arena_new(uint32_t capacity, size_t stride)
 {
-    uint32_t stride = vindex__full_stride(vindex__config_row_bytes(config));
-    struct tail *t = vindex__calloc(1, sizeof *t);
-    *tail = t;
-    if (!t) return vindex__nomem();
-    atomic_init(&t->refs, 1);
-    t->n = n;
-    t->rows = vindex__alloc_aligned(n, stride);
-    t->ids = vindex__calloc(n, sizeof *t->ids);
-    t->norms = vindex__calloc(n, sizeof *t->norms);
-    t->live = vindex__calloc(bitmap_words(n), sizeof *t->live);
-    if (!t->rows || !t->ids || !t->norms || !t->live) {
-        tail_unref(t);
-        *tail = NULL;
-        return vindex__nomem();
+    struct arena *arena = vindex__calloc(1, sizeof *arena);
+    if (!arena) return NULL;
+    atomic_init(&arena->refs, 1);
+    arena->capacity = capacity;
+    arena->stride = stride;
+    arena->rows = vindex__alloc_aligned(capacity, stride);
+    arena->ids = vindex__calloc(capacity, sizeof *arena->ids);
+    arena->norms = vindex__calloc(capacity, sizeof *arena->norms);
+    if (!arena->rows || !arena->ids || !arena->norms) {
+        arena_unref(arena);
+        return NULL;
     }
-    memset(t->rows, 0, (size_t)n * stride);
-    vindex__bitmap_fill(t->live, n);
-    t->block = (struct block){.rows = t->rows, .stride = stride, .n = n, .first = 0};
-    return VINDEX_OK;
+    memset(arena->rows, 0, capacity * stride); /* what pads a row is zero */
+    return arena;
 }
 
-static void tail_set(struct tail *tail, uint32_t slot, int64_t id, float norm, const void *row,
-                     size_t row_bytes)
+/* An empty tail over an arena, which it takes; NULL: out of memory, or there is no arena. */
+static struct tail *tail_new(struct arena *arena)
 {
-    memcpy((char *)tail->rows + (size_t)slot * tail->block.stride, row, row_bytes);
-    tail->ids[slot] = id;
-    tail->norms[slot] = norm;
+    struct tail *tail = arena ? vindex__calloc(1, sizeof *tail) : NULL;
+    if (tail) tail->live = vindex__calloc(bitmap_words(arena->capacity), sizeof *tail->live);
+    if (!tail || !tail->live) {
+        arena_unref(arena);
+        vindex__free(tail);
+        return NULL;
+    }
+    atomic_init(&tail->refs, 1);
+    tail->arena = arena;
+    tail->ids_ascend = true;
+    tail->block = (struct block){.rows = arena->rows, .stride = arena->stride};
+    return tail;
+}
+
+/* The next slot; the caller knows that it is free. */
+static void tail_append(struct tail *tail, int64_t id, float norm, const void *row, size_t row_bytes)
+{
+    struct arena *arena = tail->arena;
+    uint32_t slot = tail->n++;
+    memcpy((char *)arena->rows + slot * arena->stride, row, row_bytes);
+    arena->ids[slot] = id;
+    arena->norms[slot] = norm;
+    if (slot == 0 || id < tail->min_id) tail->min_id = id;
+    if (slot && id <= tail->max_id) tail->ids_ascend = false;
+    if (slot == 0 || id > tail->max_id) tail->max_id = id;
     if (norm > tail->norm_hi) tail->norm_hi = norm;
     if (norm > 0 && (tail->norm_lo == 0 || norm < tail->norm_lo)) tail->norm_lo = norm;
+    bitmap_set(tail->live, slot);
+    tail->n_live++;
+    tail->block.n = tail->n;
 }
 
+/* The whole tail, into an arena with room for some commits to come. */
 static vindex_status read_tail(struct catalog *catalog, struct snapshot_body *body)
 {
     const struct config *config = &body->snapshot.config;
     size_t row_bytes = vindex__config_row_bytes(config);
     uint64_t n = body->snapshot.state.n_tail;
     unsigned char key[8] = {0};
-    enum catalog_seek how = SEEK_GE;
-    uint64_t slot = 0;
-    vindex_status st;
-    if (n > UINT32_MAX / 2) return vindex__corrupt("the state record counts %llu tail rows",
-                                                   (unsigned long long)n);
-    if (n && (st = tail_new(config, (uint32_t)n, &body->tail)) != VINDEX_OK) return st;
-    for (;; slot++) {
+    if (n > SEGMENT_ROWS_MAX || n * row_bytes > SEGMENT_BYTES_MAX + row_bytes)
+        return vindex__corrupt("the state record counts %llu tail rows", (unsigned long long)n);
+    if (n) {
+        uint32_t capacity = (uint32_t)(n + n / 4 + 64);
+        body->tail = tail_new(arena_new(capacity, vindex__full_stride(row_bytes)));
+        if (!body->tail) return vindex__nomem();
+    }
+    uint64_t found = 0;
+    for (enum catalog_seek how = SEEK_GE;; how = SEEK_GT, found++) {
         struct catalog_entry entry;
-        st = catalog_seek(catalog, TABLE_TAIL, how, bytes_of(key, 8), &entry);
+        float norm;
+        const void *row;
+        vindex_status st = catalog_seek(catalog, TABLE_TAIL, how, bytes_of(key, 8), &entry);
         if (st != VINDEX_OK) return st;
         if (!entry.value.data) break;
-        if (entry.key.size != 8 || slot == n)
+        if (entry.key.size != 8 || found == n)
             return vindex__corrupt("the tail holds more than the %llu rows counted",
                                    (unsigned long long)n);
         memcpy(key, entry.key.data, 8);
-        how = SEEK_GT;
-        float norm;
-        const void *row;
         st = vindex__tail_decode(entry.value, config, &norm, &row);
         if (st != VINDEX_OK) return st;
-        tail_set(body->tail, (uint32_t)slot, load_id_key(key), norm, row, row_bytes);
+        tail_append(body->tail, load_id_key(key), norm, row, row_bytes);
     }
-    if (slot != n)
-        return vindex__corrupt("the tail holds %llu rows, %llu were counted", (unsigned long long)slot,
+    if (found != n)
+        return vindex__corrupt("the tail holds %llu rows, %llu were counted", (unsigned long long)found,
                                (unsigned long long)n);
+    if (body->tail) body->tail->arena->used = body->tail->n;
     return VINDEX_OK;
+}
+
+/* ---- a tail from the one before ---------------------------------------------------------------- */
+
+void vindex__snapshot_note(struct store *store, uint64_t from, uint64_t to, const int64_t *ids, size_t n)
+{
+    struct snapshot_cache *cache = vindex__store_snapshot_cache(store);
+    struct note *note = &cache->note;
+    pthread_mutex_lock(&cache->mutex);
+    if (note->n_steps == 0 || note->n_steps == NOTE_STEPS || note->to != from || n > NOTE_MAX - note->n)
+        note->n_steps = note->n = 0;
+    if (n <= NOTE_MAX) {
+        note->from[note->n_steps] = from;
+        note->begin[note->n_steps++] = note->n;
+        note->to = to;
+        if (n) memcpy(note->ids + note->n, ids, n * sizeof *ids);
+        note->n += n;
+    }
+    pthread_mutex_unlock(&cache->mutex);
+}
+
+/* Where the ids noted since `from` begin, or SIZE_MAX. */
+static size_t find_note(const struct note *note, uint64_t from, uint64_t to)
+{
+    for (size_t i = 0; note->to == to && i < note->n_steps; i++)
+        if (note->from[i] == from) return note->begin[i];
+    return SIZE_MAX;
+}
+
+/* Reserve slots after the old tail's last for the ids noted between two marks. Returns how many there are,
+ * or SIZE_MAX: not known, no room, or another extension took them. ids has room for NOTE_MAX. */
+static size_t reserve(struct snapshot_cache *cache, const struct snapshot_body *old, uint64_t to,
+                      int64_t *ids)
+{
+    const struct note *note = &cache->note;
+    struct arena *arena = old->tail->arena;
+    size_t n = SIZE_MAX;
+    pthread_mutex_lock(&cache->mutex);
+    size_t begin = find_note(note, old->snapshot.state.mark, to);
+    if (begin != SIZE_MAX && arena->used == old->tail->n &&
+        note->n - begin <= arena->capacity - arena->used) {
+        n = note->n - begin;
+        memcpy(ids, note->ids + begin, n * sizeof *ids);
+        arena->used += (uint32_t)n;
+    }
+    pthread_mutex_unlock(&cache->mutex);
+    return n;
+}
+
+/* Take back what of a reservation was not needed, if it is still the last one. */
+static void give_back(struct snapshot_cache *cache, struct arena *arena, uint32_t reserved, uint32_t n)
+{
+    pthread_mutex_lock(&cache->mutex);
+    if (arena->used == reserved) arena->used = n;
+    pthread_mutex_unlock(&cache->mutex);
+}
+
+static struct tail *tail_copy(const struct tail *old)
+{
+    atomic_fetch_add(&old->arena->refs, 1);
+    struct tail *tail = tail_new(old->arena);
+    if (!tail) return NULL;
+    memcpy(tail->live, old->live, bitmap_words(old->arena->capacity) * sizeof *tail->live);
+    tail->n = old->n;
+    tail->n_live = old->n_live;
+    tail->ids_ascend = old->ids_ascend;
+    tail->min_id = old->min_id;
+    tail->max_id = old->max_id;
+    tail->norm_lo = old->norm_lo;
+    tail->norm_hi = old->norm_hi;
+    tail->block = old->block;
+    return tail;
+}
+
+static void tail_remove(struct tail *tail, int64_t id)
+{
+    for (uint32_t slot = 0; slot < tail->n; slot++) {
+        if (tail->arena->ids[slot] != id || !bitmap_get(tail->live, slot)) continue;
+        bitmap_clear(tail->live, slot);
+        tail->n_live--;
+        return;
+    }
+}
+
+/* What the catalog holds now for an id that was touched. */
+static vindex_status tail_update(struct catalog *catalog, const struct config *config,
+                                 struct tail *tail, int64_t id)
+{
+    unsigned char key[8];
+    struct catalog_entry entry;
+    float norm;
+    const void *row;
+    tail_remove(tail, id);
+    store_id_key(key, id);
+    vindex_status st = catalog_get(catalog, TABLE_TAIL, bytes_of(key, 8), &entry);
+    if (st != VINDEX_OK || !entry.value.data) return st;
+    st = vindex__tail_decode(entry.value, config, &norm, &row);
+    if (st == VINDEX_OK) tail_append(tail, id, norm, row, vindex__config_row_bytes(config));
+    return st;
+}
+
+/*
+ * The old tail with the ids that were noted since looked up again. body->tail stays NULL where that cannot be
+ * done or would not agree with the count: the caller then reads all of it.
+ */
+static vindex_status extend_tail(struct snapshot_cache *cache, struct catalog *catalog,
+                                 const struct snapshot_body *old, struct snapshot_body *body)
+{
+    const struct state *state = &body->snapshot.state;
+    vindex_status st = VINDEX_OK;
+    if (!old || !old->tail || old->tail->n_live < old->tail->n / 2) return VINDEX_OK;
+    int64_t *ids = vindex__calloc(NOTE_MAX, sizeof *ids);
+    if (!ids) return vindex__nomem();
+    size_t n = reserve(cache, old, state->mark, ids);
+    if (n == SIZE_MAX) goto out;
+
+    uint32_t reserved = old->tail->n + (uint32_t)n;
+    struct tail *tail = tail_copy(old->tail);
+    if (!tail) st = vindex__nomem();
+    for (size_t i = 0; i < n && st == VINDEX_OK; i++)
+        st = tail_update(catalog, &body->snapshot.config, tail, ids[i]);
+    give_back(cache, old->tail->arena, reserved, st == VINDEX_OK ? tail->n : old->tail->n);
+    if (st == VINDEX_OK && tail->n_live == state->n_tail && tail->n_live > 0)
+        body->tail = tail;
+    else
+        tail_unref(tail);
+out:
+    vindex__free(ids);
+    return st;
 }
 
 /* Only blocks moved: the catalog says what it said before. */
@@ -358,17 +545,17 @@ static void tail_part(const struct config *config, struct tail *tail, struct par
         .blocks = &tail->block,
         .n_blocks = 1,
         .n = tail->n,
-        .n_live = tail->n,
-        .ids_ascend = true,
+        .n_live = tail->n_live,
+        .ids_ascend = tail->ids_ascend,
         .is_tail = true,
         .base = part->base,
-        .ids = tail->ids,
-        .norms = config->type == VINDEX_BIT ? NULL : tail->norms,
+        .ids = tail->arena->ids,
+        .norms = config->type == VINDEX_BIT ? NULL : tail->arena->norms,
         .live = tail->live,
         .norm_lo = tail->norm_lo,
         .norm_hi = tail->norm_hi,
-        .min_id = tail->ids[0],
-        .max_id = tail->ids[tail->n - 1],
+        .min_id = tail->min_id,
+        .max_id = tail->max_id,
     };
 }
 
@@ -394,6 +581,8 @@ static vindex_status build_parts(struct blocks *store, struct snapshot_body *bod
         } else {
             tail_part(&snapshot->config, body->tail, part);
         }
+        if (part->max_id >= snapshot->state.next_id && part->max_id != INT64_MAX)
+            return vindex__corrupt("id %lld was never given out", (long long)part->max_id);
         snapshot->n_positions += part->n;
         snapshot->n_live += part->n_live;
     }
@@ -425,7 +614,9 @@ static vindex_status body_build(struct store *store, struct session *session, ui
         st = share_catalog_part(old, body);
     } else {
         st = read_segments(session->catalog, old, body);
-        if (st == VINDEX_OK) st = read_tail(session->catalog, body);
+        if (st == VINDEX_OK)
+            st = extend_tail(vindex__store_snapshot_cache(store), session->catalog, old, body);
+        if (st == VINDEX_OK && !body->tail) st = read_tail(session->catalog, body);
     }
     catalog_settle(session->catalog);
     if (st == VINDEX_OK) st = build_parts(session->blocks, body);

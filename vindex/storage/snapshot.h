@@ -94,6 +94,13 @@ void vindex__snapshot_cache_free(struct snapshot_cache *cache);
 void vindex__snapshot_cache_clear(struct snapshot_cache *cache);
 
 /**
+ * After a commit of this process that led from one mark to another (record.h): the ids whose tail records it
+ * wrote or deleted. Lets the next snapshot be built from the last one in time proportional to n. Not
+ * calling it costs time, never correctness.
+ */
+void vindex__snapshot_note(struct store *store, uint64_t from, uint64_t to, const int64_t *ids, size_t n);
+
+/**
  * Before a part's rows are read: where the store is suspect, verify the checksums of its blocks, once in
  * the process. Cheap otherwise.
  */
