@@ -383,7 +383,7 @@ static vindex_status run(const struct arguments *arguments, struct output *out, 
     vindex_status st;
 
     if (strcmp(what, "scan") != 0) {
-        return fault_usage(fault, "bench \"%s\" is not known; expected scan", what);
+        return fault_usage(fault, "bench \"%s\" is not known; expected scan or topk", what);
     }
     bench = calloc(1, sizeof *bench);
     if (bench == NULL) return fault_nomem(fault);
@@ -404,7 +404,8 @@ const struct command command_bench = {
     .summary = "how near a search comes to the speed of memory",
     .more =
         "scan: one query at a time over an index, or over random rows of --n, --dim, --type and\n"
-        "--metric, in turn with a plain sum over as many bytes: the floor.",
+        "--metric, in turn with a plain sum over as many bytes: the floor.\n"
+        "bench topk selects from rows of scores: `vindex bench topk --help`.",
     .flags = flags,
     .run = run,
 };

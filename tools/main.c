@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bench_topk.h"
 #include "command.h"
 #include "interrupt.h"
 #include "library.h"
@@ -98,6 +99,10 @@ int main(int n_words, char **words)
     struct fault fault = {VINDEX_OK, false, ""};
     struct output *out = NULL;
     vindex_status st;
+
+    /* Its flags are its own: it works on rows of scores, not on an index. */
+    if (n_words >= 3 && strcmp(words[1], "bench") == 0 && strcmp(words[2], "topk") == 0)
+        return bench_topk_main(n_words - 2, words + 2);
 
     interrupt_install();
     library_show_log();

@@ -1,0 +1,554 @@
+/*
+ * topk_avx2.c - selection kernels, 16-, 32- and 64-bit lanes of 256 bits.
+ *
+ * As topk_avx512.c; without masks, ends of rows go element by element, survivors are taken from a
+ * comparison's bits one at a time, and a partition compresses halves of four 32-bit lanes by a table.
+ */
+#include "kernels/init.h"
+#include "kernels/topk/topk.h"
+
+#if VKERN_X86
+#include <immintrin.h>
+#include <string.h>
+
+VKERN_INLINE size_t per_vector(enum vkern_topk_type type)
+{
+    return 32 / vkern_topk_size(type);
+}
+
+VKERN_INLINE __m256i load(enum vkern_topk_type type, const void *x, size_t i)
+{
+    return _mm256_loadu_si256(
+        (const __m256i *)((const unsigned char *)x + i * vkern_topk_size(type)));
+}
+
+VKERN_INLINE int64_t one_key(enum vkern_topk_type type, bool is_min, bool nan_is_best,
+                             const void *x, size_t i)
+{
+    uint64_t bits = 0;
+
+    memcpy(&bits, (const unsigned char *)x + i * vkern_topk_size(type), vkern_topk_size(type));
+    return vkern_topk_key(type, is_min, nan_is_best, bits);
+}
+
+VKERN_INLINE void store_one(bool is_wide, void *keys, size_t i, int64_t key)
+{
+    if (is_wide)
+        ((int64_t *)keys)[i] = key;
+    else
+        ((int32_t *)keys)[i] = (int32_t)key;
+}
+
+/* ---- keys -------------------------------------------------------------------------------------- */
+
+/* The sign operation negates where its second operand is negative, and gives 0 where that is 0: then the
+ * magnitude is 0 too, or, with the sign bit turned for a minimum, has nothing to be negated. */
+VKERN_INLINE __m256i key_f16(enum vkern_topk_type type, bool is_min, bool nan_is_best, __m256i x)
+{
+    const __m256i magnitude = _mm256_and_si256(x, _mm256_set1_epi16(0x7fff));
+    const __m256i is_nan =
+        _mm256_cmpgt_epi16(magnitude, _mm256_set1_epi16((short)vkern_topk_infinity(type)));
+    const __m256i sign = is_min ? _mm256_xor_si256(x, _mm256_set1_epi16(INT16_MIN)) : x;
+
+    return _mm256_blendv_epi8(_mm256_sign_epi16(magnitude, sign),
+                              _mm256_set1_epi16((short)vkern_topk_nan_key(type, nan_is_best)),
+                              is_nan);
+}
+
+VKERN_INLINE __m256i key_f32(bool is_min, bool nan_is_best, __m256i x)
+{
+    const enum vkern_topk_type type = VKERN_TOPK_F32;
+    const __m256i magnitude = _mm256_and_si256(x, _mm256_set1_epi32(INT32_MAX));
+    const __m256i is_nan =
+        _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32((int)vkern_topk_infinity(type)));
+    const __m256i sign = is_min ? _mm256_xor_si256(x, _mm256_set1_epi32(INT32_MIN)) : x;
+
+    return _mm256_blendv_epi8(_mm256_sign_epi32(magnitude, sign),
+                              _mm256_set1_epi32((int)vkern_topk_nan_key(type, nan_is_best)),
+                              is_nan);
+}
+
+VKERN_INLINE __m256i key_f64(bool is_min, bool nan_is_best, __m256i x)
+{
+    const enum vkern_topk_type type = VKERN_TOPK_F64;
+    const __m256i magnitude = _mm256_and_si256(x, _mm256_set1_epi64x(INT64_MAX));
+    const __m256i is_nan =
+        _mm256_cmpgt_epi64(magnitude, _mm256_set1_epi64x(vkern_topk_infinity(type)));
+    const __m256i sign = is_min ? _mm256_xor_si256(x, _mm256_set1_epi64x(INT64_MIN)) : x;
+    const __m256i is_negative = _mm256_cmpgt_epi64(_mm256_setzero_si256(), sign);
+    const __m256i key = _mm256_sub_epi64(_mm256_xor_si256(magnitude, is_negative), is_negative);
+
+    return _mm256_blendv_epi8(key, _mm256_set1_epi64x(vkern_topk_nan_key(type, nan_is_best)),
+                              is_nan);
+}
+
+/* One vector's keys, in lanes of the type's own width. */
+VKERN_INLINE __m256i key_of(enum vkern_topk_type type, bool is_min, bool nan_is_best, __m256i x)
+{
+    switch (type) {
+    case VKERN_TOPK_F16:
+    case VKERN_TOPK_BF16: return key_f16(type, is_min, nan_is_best, x);
+    case VKERN_TOPK_F32: return key_f32(is_min, nan_is_best, x);
+    case VKERN_TOPK_F64: return key_f64(is_min, nan_is_best, x);
+    default: return is_min ? _mm256_xor_si256(x, _mm256_set1_epi32(-1)) : x;
+    }
+}
+
+/* The low and high eight of sixteen 16-bit keys. */
+VKERN_INLINE __m256i widen(__m256i keys, bool high)
+{
+    return _mm256_cvtepi16_epi32(high ? _mm256_extracti128_si256(keys, 1)
+                                      : _mm256_castsi256_si128(keys));
+}
+
+VKERN_INLINE void store_keys(enum vkern_topk_type type, void *keys, size_t i, __m256i key)
+{
+    __m256i *to = (__m256i *)((unsigned char *)keys + i * (vkern_topk_is_wide(type) ? 8 : 4));
+
+    if (vkern_topk_size(type) == 2) {
+        _mm256_storeu_si256(to, widen(key, false));
+        _mm256_storeu_si256(to + 1, widen(key, true));
+    } else {
+        _mm256_storeu_si256(to, key);
+    }
+}
+
+VKERN_INLINE void all_keys(enum vkern_topk_type type, bool is_min, const void *x, size_t n,
+                           bool nan_is_best, void *keys)
+{
+    const size_t step = per_vector(type);
+    size_t i = 0;
+
+    for (; i + step <= n; i += step)
+        store_keys(type, keys, i, key_of(type, is_min, nan_is_best, load(type, x, i)));
+    for (; i < n; i++)
+        store_one(vkern_topk_is_wide(type), keys, i, one_key(type, is_min, nan_is_best, x, i));
+}
+
+/* ---- maxima ------------------------------------------------------------------------------------ */
+
+/* Where a maximum starts: no element is worse, NaN aside. */
+VKERN_INLINE __m256i start(enum vkern_topk_type type, bool is_min)
+{
+    const int64_t worst = vkern_topk_worst(type);
+    const int64_t value =
+        vkern_topk_size(type) == 2 ? worst : (int64_t)vkern_topk_bits(type, is_min, worst);
+
+    switch (vkern_topk_size(type)) {
+    case 2: return _mm256_set1_epi16((short)value);
+    case 4: return _mm256_set1_epi32((int)value);
+    default: return _mm256_set1_epi64x(value);
+    }
+}
+
+VKERN_INLINE __m256i better_f32(bool is_min, __m256 x, __m256 most)
+{
+    return _mm256_castps_si256(is_min ? _mm256_min_ps(x, most) : _mm256_max_ps(x, most));
+}
+
+VKERN_INLINE __m256i better_f64(bool is_min, __m256d x, __m256d most)
+{
+    return _mm256_castpd_si256(is_min ? _mm256_min_pd(x, most) : _mm256_max_pd(x, most));
+}
+
+VKERN_INLINE __m256i better_i64(bool is_min, __m256i x, __m256i most)
+{
+    return _mm256_blendv_epi8(most, x,
+                              is_min ? _mm256_cmpgt_epi64(most, x) : _mm256_cmpgt_epi64(x, most));
+}
+
+/* The better of x and most, lane by lane; most is not NaN. */
+VKERN_INLINE __m256i better(enum vkern_topk_type type, bool is_min, __m256i x, __m256i most)
+{
+    switch (type) {
+    case VKERN_TOPK_F32:
+        return better_f32(is_min, _mm256_castsi256_ps(x), _mm256_castsi256_ps(most));
+    case VKERN_TOPK_F64:
+        return better_f64(is_min, _mm256_castsi256_pd(x), _mm256_castsi256_pd(most));
+    case VKERN_TOPK_I32: return is_min ? _mm256_min_epi32(x, most) : _mm256_max_epi32(x, most);
+    case VKERN_TOPK_I64: return better_i64(is_min, x, most);
+    default: return _mm256_max_epi16(key_f16(type, is_min, false, x), most);
+    }
+}
+
+/* The same for two maxima. */
+VKERN_INLINE __m256i better_of_two(enum vkern_topk_type type, bool is_min, __m256i a, __m256i b)
+{
+    return vkern_topk_size(type) == 2 ? _mm256_max_epi16(a, b) : better(type, is_min, a, b);
+}
+
+/* What `better` gathered, as keys. */
+VKERN_INLINE __m256i key_of_best(enum vkern_topk_type type, bool is_min, __m256i most)
+{
+    return vkern_topk_size(type) == 2 ? most : key_of(type, is_min, false, most);
+}
+
+VKERN_INLINE int64_t best(enum vkern_topk_type type, bool is_min, const void *x, size_t n)
+{
+    const size_t step = per_vector(type);
+    const __m256i worst = start(type, is_min);
+    __m256i a = worst, b = worst, c = worst, d = worst;
+    int64_t most = vkern_topk_worst(type), lanes[8];
+    int32_t narrow[16];
+    size_t i = 0;
+
+    for (; i + 4 * step <= n; i += 4 * step) {
+        a = better(type, is_min, load(type, x, i), a);
+        b = better(type, is_min, load(type, x, i + step), b);
+        c = better(type, is_min, load(type, x, i + 2 * step), c);
+        d = better(type, is_min, load(type, x, i + 3 * step), d);
+    }
+    for (; i + step <= n; i += step)
+        a = better(type, is_min, load(type, x, i), a);
+    a = better_of_two(type, is_min, better_of_two(type, is_min, a, b),
+                      better_of_two(type, is_min, c, d));
+    store_keys(type, vkern_topk_is_wide(type) ? (void *)lanes : (void *)narrow, 0,
+               key_of_best(type, is_min, a));
+    for (size_t j = 0; j < step; j++) {
+        const int64_t key = vkern_topk_is_wide(type) ? lanes[j] : narrow[j];
+        if (key > most) most = key;
+    }
+    for (; i < n; i++) {
+        const int64_t key = one_key(type, is_min, false, x, i);
+        if (key > most) most = key;
+    }
+    return most;
+}
+
+/* Two lines at a time keep the maxima independent. */
+VKERN_INLINE void groups(enum vkern_topk_type type, bool is_min, const void *x, size_t n_tiles,
+                         size_t depth, void *maxima)
+{
+    const size_t step = per_vector(type), chains = VKERN_TOPK_LANES / step;
+    const __m256i worst = start(type, is_min);
+
+    for (size_t t = 0; t < n_tiles; t++) {
+        const size_t first = t * depth * VKERN_TOPK_LANES;
+        __m256i most[8];
+        for (size_t c = 0; c < chains; c++)
+            most[c] = worst;
+        for (size_t line = 0; line < depth; line++)
+            for (size_t c = 0; c < chains; c++)
+                most[c] =
+                    better(type, is_min, load(type, x, first + line * VKERN_TOPK_LANES + c * step),
+                           most[c]);
+        for (size_t c = 0; c < chains; c++)
+            store_keys(type, maxima, t * VKERN_TOPK_LANES + c * step,
+                       key_of_best(type, is_min, most[c]));
+    }
+}
+
+/* ---- NaN --------------------------------------------------------------------------------------- */
+
+VKERN_INLINE bool is_any_nan(enum vkern_topk_type type, __m256i x)
+{
+    switch (type) {
+    case VKERN_TOPK_F32: {
+        const __m256 v = _mm256_castsi256_ps(x);
+        return _mm256_movemask_ps(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)) != 0;
+    }
+    case VKERN_TOPK_F64: {
+        const __m256d v = _mm256_castsi256_pd(x);
+        return _mm256_movemask_pd(_mm256_cmp_pd(v, v, _CMP_UNORD_Q)) != 0;
+    }
+    default: {
+        const __m256i magnitude = _mm256_and_si256(x, _mm256_set1_epi16(0x7fff));
+        return _mm256_movemask_epi8(_mm256_cmpgt_epi16(
+                   magnitude, _mm256_set1_epi16((short)vkern_topk_infinity(type)))) != 0;
+    }
+    }
+}
+
+VKERN_INLINE bool any_nan(enum vkern_topk_type type, const void *x, size_t n)
+{
+    const size_t step = per_vector(type);
+    bool found = false;
+    size_t i = 0;
+
+    if (!vkern_topk_is_float(type)) return false;
+    for (; i + step <= n && !found; i += step)
+        found = is_any_nan(type, load(type, x, i));
+    for (; i < n && !found; i++)
+        found = one_key(type, false, false, x, i) < vkern_topk_worst(type);
+    return found;
+}
+
+/* ---- survivors --------------------------------------------------------------------------------- */
+
+/* A bit for each lane that reaches the limit: a key for 16-bit types, else a value. */
+VKERN_INLINE uint32_t reaches(enum vkern_topk_type type, bool is_min, __m256i x, __m256i limit)
+{
+    switch (type) {
+    case VKERN_TOPK_F32: {
+        const __m256 v = _mm256_castsi256_ps(x), t = _mm256_castsi256_ps(limit);
+        return (uint32_t)_mm256_movemask_ps(is_min ? _mm256_cmp_ps(v, t, _CMP_LE_OQ)
+                                                   : _mm256_cmp_ps(v, t, _CMP_GE_OQ));
+    }
+    case VKERN_TOPK_F64: {
+        const __m256d v = _mm256_castsi256_pd(x), t = _mm256_castsi256_pd(limit);
+        return (uint32_t)_mm256_movemask_pd(is_min ? _mm256_cmp_pd(v, t, _CMP_LE_OQ)
+                                                   : _mm256_cmp_pd(v, t, _CMP_GE_OQ));
+    }
+    case VKERN_TOPK_I32: {
+        const __m256i worse = is_min ? _mm256_cmpgt_epi32(x, limit) : _mm256_cmpgt_epi32(limit, x);
+        return ~(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(worse)) & 0xff;
+    }
+    case VKERN_TOPK_I64: {
+        const __m256i worse = is_min ? _mm256_cmpgt_epi64(x, limit) : _mm256_cmpgt_epi64(limit, x);
+        return ~(uint32_t)_mm256_movemask_pd(_mm256_castsi256_pd(worse)) & 0xf;
+    }
+    default: {
+        const __m256i worse = _mm256_cmpgt_epi16(limit, key_f16(type, is_min, false, x));
+        const __m128i bytes =
+            _mm_packs_epi16(_mm256_castsi256_si128(worse), _mm256_extracti128_si256(worse, 1));
+        return ~(uint32_t)_mm_movemask_epi8(bytes) & 0xffff;
+    }
+    }
+}
+
+VKERN_INLINE __m256i limit_of(enum vkern_topk_type type, bool is_min, int64_t least)
+{
+    const int64_t bits = (int64_t)vkern_topk_bits(type, is_min, least);
+
+    switch (vkern_topk_size(type)) {
+    case 2: return _mm256_set1_epi16((short)least);
+    case 4: return _mm256_set1_epi32((int)bits);
+    default: return _mm256_set1_epi64x(bits);
+    }
+}
+
+VKERN_INLINE size_t collect(enum vkern_topk_type type, bool is_min, const void *x, size_t n,
+                            int64_t least, uint32_t base, void *keys, uint32_t *positions)
+{
+    const size_t step = per_vector(type);
+    const __m256i limit = limit_of(type, is_min, least);
+    size_t count = 0, i = 0;
+
+    for (; i + 4 * step <= n; i += 4 * step) {
+        uint64_t bits = 0;
+        for (size_t j = 0; j < 4; j++)
+            bits |= (uint64_t)reaches(type, is_min, load(type, x, i + j * step), limit) << j * step;
+        for (; bits; bits &= bits - 1) {
+            const size_t at = i + (size_t)__builtin_ctzll(bits);
+            store_one(vkern_topk_is_wide(type), keys, count, one_key(type, is_min, false, x, at));
+            positions[count++] = base + (uint32_t)at;
+        }
+    }
+    for (; i < n; i++) {
+        const int64_t key = one_key(type, is_min, false, x, i);
+        store_one(vkern_topk_is_wide(type), keys, count, key);
+        positions[count] = base + (uint32_t)i;
+        count += key >= least;
+    }
+    return count;
+}
+
+/* ---- partition --------------------------------------------------------------------------------- */
+
+/* The set lanes of four to the front, as indices of 32-bit lanes. */
+static const int32_t front_of_4[16][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}, {1, 0, 0, 0}, {0, 1, 0, 0},
+                                          {2, 0, 0, 0}, {0, 2, 0, 0}, {1, 2, 0, 0}, {0, 1, 2, 0},
+                                          {3, 0, 0, 0}, {0, 3, 0, 0}, {1, 3, 0, 0}, {0, 1, 3, 0},
+                                          {2, 3, 0, 0}, {0, 2, 3, 0}, {1, 2, 3, 0}, {0, 1, 2, 3}};
+
+VKERN_INLINE size_t append_4(int32_t *to, __m128i v, unsigned bits)
+{
+    const __m128i order = _mm_loadu_si128((const __m128i *)front_of_4[bits]);
+
+    _mm_storeu_si128((__m128i *)to,
+                     _mm_castps_si128(_mm_permutevar_ps(_mm_castsi128_ps(v), order)));
+    return (size_t)__builtin_popcount(bits);
+}
+
+static size_t partition_i32(void *keys, size_t n, int64_t pivot, void *below, size_t *n_below)
+{
+    int32_t *front = keys, *rest = below;
+    const __m128i middle = _mm_set1_epi32((int)pivot);
+    size_t n_above = 0, n_rest = 0, i = 0;
+
+    for (; i + 4 <= n; i += 4) {
+        const __m128i v = _mm_loadu_si128((const __m128i *)(front + i));
+        const __m128i above = _mm_cmpgt_epi32(v, middle), under = _mm_cmpgt_epi32(middle, v);
+        n_above += append_4(front + n_above, v, (unsigned)_mm_movemask_ps(_mm_castsi128_ps(above)));
+        n_rest += append_4(rest + n_rest, v, (unsigned)_mm_movemask_ps(_mm_castsi128_ps(under)));
+    }
+    for (; i < n; i++) {
+        const int32_t key = front[i];
+        front[n_above] = key;
+        rest[n_rest] = key;
+        n_above += key > (int32_t)pivot;
+        n_rest += key < (int32_t)pivot;
+    }
+    *n_below = n_rest;
+    return n_above;
+}
+
+VKERN_INLINE size_t append_4_wide(int64_t *to, __m256i v, unsigned bits)
+{
+    /* A 64-bit lane is a pair of 32-bit ones. */
+    const __m256i lanes = _mm256_cvtepu32_epi64(_mm_loadu_si128((const __m128i *)front_of_4[bits]));
+    const __m256i low = _mm256_slli_epi64(lanes, 1);
+    const __m256i order =
+        _mm256_or_si256(low, _mm256_slli_epi64(_mm256_add_epi64(low, _mm256_set1_epi64x(1)), 32));
+
+    _mm256_storeu_si256((__m256i *)to, _mm256_permutevar8x32_epi32(v, order));
+    return (size_t)__builtin_popcount(bits);
+}
+
+static size_t partition_i64(void *keys, size_t n, int64_t pivot, void *below, size_t *n_below)
+{
+    int64_t *front = keys, *rest = below;
+    const __m256i middle = _mm256_set1_epi64x(pivot);
+    size_t n_above = 0, n_rest = 0, i = 0;
+
+    for (; i + 4 <= n; i += 4) {
+        const __m256i v = _mm256_loadu_si256((const __m256i *)(front + i));
+        const __m256i above = _mm256_cmpgt_epi64(v, middle), under = _mm256_cmpgt_epi64(middle, v);
+        n_above += append_4_wide(front + n_above, v,
+                                 (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(above)));
+        n_rest += append_4_wide(rest + n_rest, v,
+                                (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(under)));
+    }
+    for (; i < n; i++) {
+        const int64_t key = front[i];
+        front[n_above] = key;
+        rest[n_rest] = key;
+        n_above += key > pivot;
+        n_rest += key < pivot;
+    }
+    *n_below = n_rest;
+    return n_above;
+}
+
+/* ---- sinking insertion ------------------------------------------------------------------------- */
+
+VKERN_INLINE __m256i load_keys(bool is_wide, const void *keys, size_t i)
+{
+    return _mm256_loadu_si256(
+        (const __m256i *)((const unsigned char *)keys + i * (is_wide ? 8 : 4)));
+}
+
+/* Tile numbers beside keys: 64-bit lanes hold them sign-extended, so UINT32_MAX is -1 in both. */
+VKERN_INLINE __m256i load_tiles(bool is_wide, const uint32_t *tiles)
+{
+    return is_wide ? _mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)tiles))
+                   : _mm256_loadu_si256((const __m256i *)tiles);
+}
+
+VKERN_INLINE void store_tiles(bool is_wide, uint32_t *tiles, __m256i v)
+{
+    const __m256i even = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
+
+    if (is_wide)
+        _mm_storeu_si128((__m128i *)tiles,
+                         _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(v, even)));
+    else
+        _mm256_storeu_si256((__m256i *)tiles, v);
+}
+
+VKERN_INLINE __m256i greater(bool is_wide, __m256i a, __m256i b)
+{
+    return is_wide ? _mm256_cmpgt_epi64(a, b) : _mm256_cmpgt_epi32(a, b);
+}
+
+VKERN_INLINE __m256i equal(bool is_wide, __m256i a, __m256i b)
+{
+    return is_wide ? _mm256_cmpeq_epi64(a, b) : _mm256_cmpeq_epi32(a, b);
+}
+
+VKERN_INLINE __m256i repeat(bool is_wide, int32_t x)
+{
+    return is_wide ? _mm256_set1_epi64x(x) : _mm256_set1_epi32(x);
+}
+
+/* Lanes not found in an earlier pass. Tile numbers are below 2^31, so signed comparisons do. */
+VKERN_INLINE __m256i eligible(bool is_wide, const struct vkern_topk_lists *l, size_t lane,
+                              __m256i keys, __m256i tile)
+{
+    const size_t at = (l->done - 1) * l->stride + lane;
+    const __m256i key = load_keys(is_wide, l->keys, at);
+    const __m256i from = load_tiles(is_wide, l->tiles + at);
+    const __m256i later = _mm256_and_si256(equal(is_wide, keys, key), greater(is_wide, tile, from));
+
+    return _mm256_andnot_si256(equal(is_wide, from, repeat(is_wide, -1)),
+                               _mm256_or_si256(greater(is_wide, key, keys), later));
+}
+
+VKERN_INLINE void sink_vector(bool is_wide, const struct vkern_topk_lists *l, size_t lane,
+                              __m256i live, __m256i key, __m256i tile)
+{
+    __m256i placed =
+        _mm256_setzero_si256(); /* what is displaced comes before all that lie deeper */
+
+    for (size_t d = l->done; d < l->depth; d++) {
+        const size_t at = d * l->stride + lane;
+        __m256i *keys = (__m256i *)((unsigned char *)l->keys + at * (is_wide ? 8 : 4));
+        const __m256i old = _mm256_loadu_si256(keys), from = load_tiles(is_wide, l->tiles + at);
+        const __m256i free = equal(is_wide, from, repeat(is_wide, -1));
+        const __m256i take = _mm256_and_si256(
+            live, _mm256_or_si256(placed, _mm256_or_si256(greater(is_wide, key, old), free)));
+        _mm256_storeu_si256(keys, _mm256_blendv_epi8(old, key, take));
+        store_tiles(is_wide, l->tiles + at, _mm256_blendv_epi8(from, tile, take));
+        key = _mm256_blendv_epi8(key, old, take);
+        tile = _mm256_blendv_epi8(tile, from, take);
+        live = _mm256_andnot_si256(_mm256_and_si256(take, free), live);
+        placed = _mm256_or_si256(placed, take);
+    }
+}
+
+VKERN_INLINE void sink(bool is_wide, const struct vkern_topk_lists *l, const void *all,
+                       size_t n_tiles, uint32_t first_tile)
+{
+    const size_t step = is_wide ? 4 : 8, last = (l->depth - 1) * l->stride;
+    const unsigned char *at = all;
+
+    for (uint32_t t = first_tile; t < first_tile + n_tiles; t++) {
+        const __m256i tile = repeat(is_wide, (int32_t)t);
+        for (size_t lane = 0; lane < l->lanes; lane += step) {
+            const size_t left = l->lanes - lane < step ? l->lanes - lane : step;
+            __m256i key, live = repeat(is_wide, -1);
+            if (left == step) {
+                key = _mm256_loadu_si256((const __m256i *)at);
+            } else {
+                unsigned char part[32] = {0};
+                memcpy(part, at, left * 32 / step);
+                key = _mm256_loadu_si256((const __m256i *)part);
+                memset(part, 0, sizeof part);
+                memset(part, 0xff, left * 32 / step);
+                live = _mm256_loadu_si256((const __m256i *)part);
+            }
+            at += left * 32 / step;
+            live = _mm256_and_si256(
+                live,
+                _mm256_or_si256(greater(is_wide, key, load_keys(is_wide, l->keys, last + lane)),
+                                equal(is_wide, load_tiles(is_wide, l->tiles + last + lane),
+                                      repeat(is_wide, -1))));
+            if (l->done > 0) live = _mm256_and_si256(live, eligible(is_wide, l, lane, key, tile));
+            if (!_mm256_testz_si256(live, live)) sink_vector(is_wide, l, lane, live, key, tile);
+        }
+    }
+}
+
+static void sink_i32(const struct vkern_topk_lists *l, const void *keys, size_t n_tiles,
+                     uint32_t first_tile)
+{
+    sink(false, l, keys, n_tiles, first_tile);
+}
+
+static void sink_i64(const struct vkern_topk_lists *l, const void *keys, size_t n_tiles,
+                     uint32_t first_tile)
+{
+    sink(true, l, keys, n_tiles, first_tile);
+}
+
+#include "kernels/topk/slots.h"
+
+void vkern_topk_init_avx2(vkern_topk_table *table)
+{
+    table->level = VKERN_LEVEL_AVX2;
+    table->level_name = "avx2";
+    VKERN_TOPK_FILL_ALL(table);
+}
+#else
+typedef int vkern_topk_avx2_is_not_built;
+#endif

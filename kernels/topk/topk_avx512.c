@@ -1,0 +1,633 @@
+/*
+ * topk_avx512.c - selection kernels, 16-, 32- and 64-bit lanes of 512 bits.
+ *
+ * Maxima of f32, f64 and integers run on the values themselves: max_ps(x, most) returns its second
+ * operand where x is NaN, which is how NaN is passed over. 16-bit floats have no such instruction here
+ * and run on keys. Survivors are compressed in a register and stored whole (filter_avx512.c says why).
+ */
+#include "kernels/init.h"
+#include "kernels/topk/topk.h"
+
+#if VKERN_X86
+#include <immintrin.h>
+
+VKERN_INLINE size_t per_vector(enum vkern_topk_type type)
+{
+    return 64 / vkern_topk_size(type);
+}
+
+VKERN_INLINE __m512i load(enum vkern_topk_type type, const void *x, size_t i)
+{
+    return _mm512_loadu_si512((const unsigned char *)x + i * vkern_topk_size(type));
+}
+
+/* The same where a row is read from its start to its end while other work goes on: what comes 4 KiB later is
+ * asked for, as the next page is not fetched by itself (bench_topk: 1.12 to 1.08 of the floor at 2^20). */
+VKERN_INLINE __m512i load_ahead(enum vkern_topk_type type, const void *x, size_t i)
+{
+    _mm_prefetch((const char *)((uintptr_t)x + i * vkern_topk_size(type) + 4096), _MM_HINT_T0);
+    return load(type, x, i);
+}
+
+/* n elements from i on, zeros behind them; reads nothing else. */
+VKERN_INLINE __m512i load_part(enum vkern_topk_type type, const void *x, size_t i, size_t n)
+{
+    const unsigned char *at = (const unsigned char *)x + i * vkern_topk_size(type);
+
+    switch (vkern_topk_size(type)) {
+    case 2: return _mm512_maskz_loadu_epi16((__mmask32)((UINT64_C(1) << n) - 1), at);
+    case 4: return _mm512_maskz_loadu_epi32((__mmask16)((1u << n) - 1), at);
+    default: return _mm512_maskz_loadu_epi64((__mmask8)((1u << n) - 1), at);
+    }
+}
+
+/* ---- keys -------------------------------------------------------------------------------------- */
+
+VKERN_INLINE __m512i key_f16(enum vkern_topk_type type, bool is_min, bool nan_is_best, __m512i x)
+{
+    const __m512i magnitude = _mm512_and_si512(x, _mm512_set1_epi16(0x7fff));
+    const __mmask32 sign = _mm512_movepi16_mask(x), negative = is_min ? ~sign : sign;
+    const __mmask32 is_nan =
+        _mm512_cmpgt_epi16_mask(magnitude, _mm512_set1_epi16((short)vkern_topk_infinity(type)));
+    const __m512i key =
+        _mm512_mask_sub_epi16(magnitude, negative, _mm512_setzero_si512(), magnitude);
+
+    return _mm512_mask_mov_epi16(key, is_nan,
+                                 _mm512_set1_epi16((short)vkern_topk_nan_key(type, nan_is_best)));
+}
+
+VKERN_INLINE __m512i key_f32(bool is_min, bool nan_is_best, __m512i x)
+{
+    const enum vkern_topk_type type = VKERN_TOPK_F32;
+    const __m512i magnitude = _mm512_and_si512(x, _mm512_set1_epi32(INT32_MAX));
+    const __mmask16 sign = _mm512_movepi32_mask(x), negative = (__mmask16)(is_min ? ~sign : sign);
+    const __mmask16 is_nan =
+        _mm512_cmpgt_epi32_mask(magnitude, _mm512_set1_epi32((int)vkern_topk_infinity(type)));
+    const __m512i key =
+        _mm512_mask_sub_epi32(magnitude, negative, _mm512_setzero_si512(), magnitude);
+
+    return _mm512_mask_mov_epi32(key, is_nan,
+                                 _mm512_set1_epi32((int)vkern_topk_nan_key(type, nan_is_best)));
+}
+
+VKERN_INLINE __m512i key_f64(bool is_min, bool nan_is_best, __m512i x)
+{
+    const enum vkern_topk_type type = VKERN_TOPK_F64;
+    const __m512i magnitude = _mm512_and_si512(x, _mm512_set1_epi64(INT64_MAX));
+    const __mmask8 sign = _mm512_movepi64_mask(x), negative = (__mmask8)(is_min ? ~sign : sign);
+    const __mmask8 is_nan =
+        _mm512_cmpgt_epi64_mask(magnitude, _mm512_set1_epi64(vkern_topk_infinity(type)));
+    const __m512i key =
+        _mm512_mask_sub_epi64(magnitude, negative, _mm512_setzero_si512(), magnitude);
+
+    return _mm512_mask_mov_epi64(key, is_nan,
+                                 _mm512_set1_epi64(vkern_topk_nan_key(type, nan_is_best)));
+}
+
+/* One vector's keys, in lanes of the type's own width. */
+VKERN_INLINE __m512i key_of(enum vkern_topk_type type, bool is_min, bool nan_is_best, __m512i x)
+{
+    switch (type) {
+    case VKERN_TOPK_F16:
+    case VKERN_TOPK_BF16: return key_f16(type, is_min, nan_is_best, x);
+    case VKERN_TOPK_F32: return key_f32(is_min, nan_is_best, x);
+    case VKERN_TOPK_F64: return key_f64(is_min, nan_is_best, x);
+    default: return is_min ? _mm512_xor_si512(x, _mm512_set1_epi32(-1)) : x;
+    }
+}
+
+/* The low and high sixteen of 32 16-bit keys. */
+VKERN_INLINE __m512i widen(__m512i keys, bool high)
+{
+    return _mm512_cvtepi16_epi32(high ? _mm512_extracti64x4_epi64(keys, 1)
+                                      : _mm512_castsi512_si256(keys));
+}
+
+VKERN_INLINE void store_keys(enum vkern_topk_type type, void *keys, size_t i, __m512i key)
+{
+    const size_t width = vkern_topk_is_wide(type) ? 8 : 4;
+    unsigned char *to = (unsigned char *)keys + i * width;
+
+    if (vkern_topk_size(type) == 2) {
+        _mm512_storeu_si512(to, widen(key, false));
+        _mm512_storeu_si512(to + 64, widen(key, true));
+    } else {
+        _mm512_storeu_si512(to, key);
+    }
+}
+
+VKERN_INLINE void all_keys(enum vkern_topk_type type, bool is_min, const void *x, size_t n,
+                           bool nan_is_best, void *keys)
+{
+    const size_t width = vkern_topk_is_wide(type) ? 8 : 4, step = per_vector(type);
+    size_t i = 0;
+
+    for (; i + step <= n; i += step)
+        store_keys(type, keys, i, key_of(type, is_min, nan_is_best, load(type, x, i)));
+    if (i < n) {
+        unsigned char tail[128];
+        store_keys(type, tail, 0, key_of(type, is_min, nan_is_best, load_part(type, x, i, n - i)));
+        __builtin_memcpy((unsigned char *)keys + i * width, tail, (n - i) * width);
+    }
+}
+
+/* ---- maxima ------------------------------------------------------------------------------------ */
+
+/* Where a maximum starts: no element is worse, NaN aside. */
+VKERN_INLINE __m512i start(enum vkern_topk_type type, bool is_min)
+{
+    const int64_t worst = vkern_topk_worst(type);
+    const int64_t value =
+        vkern_topk_size(type) == 2 ? worst : (int64_t)vkern_topk_bits(type, is_min, worst);
+
+    switch (vkern_topk_size(type)) {
+    case 2: return _mm512_set1_epi16((short)value);
+    case 4: return _mm512_set1_epi32((int)value);
+    default: return _mm512_set1_epi64(value);
+    }
+}
+
+VKERN_INLINE __m512i better_f32(bool is_min, __m512 x, __m512 most)
+{
+    return _mm512_castps_si512(is_min ? _mm512_min_ps(x, most) : _mm512_max_ps(x, most));
+}
+
+VKERN_INLINE __m512i better_f64(bool is_min, __m512d x, __m512d most)
+{
+    return _mm512_castpd_si512(is_min ? _mm512_min_pd(x, most) : _mm512_max_pd(x, most));
+}
+
+/* The better of x and most, lane by lane; most is not NaN. */
+VKERN_INLINE __m512i better(enum vkern_topk_type type, bool is_min, __m512i x, __m512i most)
+{
+    switch (type) {
+    case VKERN_TOPK_F32:
+        return better_f32(is_min, _mm512_castsi512_ps(x), _mm512_castsi512_ps(most));
+    case VKERN_TOPK_F64:
+        return better_f64(is_min, _mm512_castsi512_pd(x), _mm512_castsi512_pd(most));
+    case VKERN_TOPK_I32: return is_min ? _mm512_min_epi32(x, most) : _mm512_max_epi32(x, most);
+    case VKERN_TOPK_I64: return is_min ? _mm512_min_epi64(x, most) : _mm512_max_epi64(x, most);
+    default: return _mm512_max_epi16(key_f16(type, is_min, false, x), most);
+    }
+}
+
+/* The same for two maxima. */
+VKERN_INLINE __m512i better_of_two(enum vkern_topk_type type, bool is_min, __m512i a, __m512i b)
+{
+    return vkern_topk_size(type) == 2 ? _mm512_max_epi16(a, b) : better(type, is_min, a, b);
+}
+
+/* What `better` gathered, as keys. */
+VKERN_INLINE __m512i key_of_best(enum vkern_topk_type type, bool is_min, __m512i most)
+{
+    return vkern_topk_size(type) == 2 ? most : key_of(type, is_min, false, most);
+}
+
+VKERN_INLINE int64_t reduce(enum vkern_topk_type type, __m512i keys)
+{
+    switch (vkern_topk_size(type)) {
+    case 2: return _mm512_reduce_max_epi32(_mm512_max_epi32(widen(keys, false), widen(keys, true)));
+    case 4: return _mm512_reduce_max_epi32(keys);
+    default: return _mm512_reduce_max_epi64(keys);
+    }
+}
+
+VKERN_INLINE int64_t best(enum vkern_topk_type type, bool is_min, const void *x, size_t n)
+{
+    const size_t step = per_vector(type);
+    const __m512i worst = start(type, is_min);
+    __m512i a = worst, b = worst, c = worst, d = worst;
+    int64_t most;
+    size_t i = 0;
+
+    for (; i + 4 * step <= n; i += 4 * step) {
+        a = better(type, is_min, load(type, x, i), a);
+        b = better(type, is_min, load(type, x, i + step), b);
+        c = better(type, is_min, load(type, x, i + 2 * step), c);
+        d = better(type, is_min, load(type, x, i + 3 * step), d);
+    }
+    for (; i + step <= n; i += step)
+        a = better(type, is_min, load(type, x, i), a);
+    a = better_of_two(type, is_min, better_of_two(type, is_min, a, b),
+                      better_of_two(type, is_min, c, d));
+    most = reduce(type, key_of_best(type, is_min, a));
+    for (; i < n; i++) {
+        uint64_t bits = 0;
+        __builtin_memcpy(&bits, (const unsigned char *)x + i * vkern_topk_size(type),
+                         vkern_topk_size(type));
+        const int64_t key = vkern_topk_key(type, is_min, false, bits);
+        if (key > most) most = key;
+    }
+    return most;
+}
+
+/* `chains` vectors make the columns of a line; two lines at a time keep the maxima independent. */
+VKERN_INLINE void groups(enum vkern_topk_type type, bool is_min, const void *x, size_t n_tiles,
+                         size_t depth, void *maxima)
+{
+    const size_t step = per_vector(type), chains = VKERN_TOPK_LANES / step;
+    const __m512i worst = start(type, is_min);
+
+    for (size_t t = 0; t < n_tiles; t++) {
+        const size_t first = t * depth * VKERN_TOPK_LANES;
+        __m512i even[4], odd[4];
+        for (size_t c = 0; c < chains; c++)
+            even[c] = odd[c] = worst;
+        for (size_t line = 0; line + 1 < depth; line += 2)
+            for (size_t c = 0; c < chains; c++) {
+                const size_t i = first + line * VKERN_TOPK_LANES + c * step;
+                even[c] = better(type, is_min, load(type, x, i), even[c]);
+                odd[c] = better(type, is_min, load(type, x, i + VKERN_TOPK_LANES), odd[c]);
+            }
+        for (size_t c = 0; c < chains; c++) {
+            if (depth == 1) even[c] = better(type, is_min, load(type, x, first + c * step), worst);
+            store_keys(type, maxima, t * VKERN_TOPK_LANES + c * step,
+                       key_of_best(type, is_min, better_of_two(type, is_min, even[c], odd[c])));
+        }
+    }
+}
+
+/* ---- NaN --------------------------------------------------------------------------------------- */
+
+VKERN_INLINE bool is_any_nan(enum vkern_topk_type type, __m512i x)
+{
+    switch (type) {
+    case VKERN_TOPK_F32: {
+        const __m512 v = _mm512_castsi512_ps(x);
+        return _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q) != 0;
+    }
+    case VKERN_TOPK_F64: {
+        const __m512d v = _mm512_castsi512_pd(x);
+        return _mm512_cmp_pd_mask(v, v, _CMP_UNORD_Q) != 0;
+    }
+    default: {
+        const __m512i magnitude = _mm512_and_si512(x, _mm512_set1_epi16(0x7fff));
+        return _mm512_cmpgt_epi16_mask(magnitude,
+                                       _mm512_set1_epi16((short)vkern_topk_infinity(type))) != 0;
+    }
+    }
+}
+
+VKERN_INLINE bool any_nan(enum vkern_topk_type type, const void *x, size_t n)
+{
+    const size_t step = per_vector(type);
+    size_t i = 0;
+
+    if (!vkern_topk_is_float(type)) return false;
+    for (; i + step <= n; i += step)
+        if (is_any_nan(type, load(type, x, i))) return true;
+    return i < n && is_any_nan(type, load_part(type, x, i, n - i));
+}
+
+/* ---- survivors --------------------------------------------------------------------------------- */
+
+/* Which lanes reach the limit: a key for 16-bit types, else a value. */
+VKERN_INLINE uint32_t reaches(enum vkern_topk_type type, bool is_min, __m512i x, __m512i limit)
+{
+    switch (type) {
+    case VKERN_TOPK_F32: {
+        const __m512 v = _mm512_castsi512_ps(x), t = _mm512_castsi512_ps(limit);
+        return is_min ? _mm512_cmp_ps_mask(v, t, _CMP_LE_OQ) : _mm512_cmp_ps_mask(v, t, _CMP_GE_OQ);
+    }
+    case VKERN_TOPK_F64: {
+        const __m512d v = _mm512_castsi512_pd(x), t = _mm512_castsi512_pd(limit);
+        return is_min ? _mm512_cmp_pd_mask(v, t, _CMP_LE_OQ) : _mm512_cmp_pd_mask(v, t, _CMP_GE_OQ);
+    }
+    case VKERN_TOPK_I32:
+        return is_min ? _mm512_cmple_epi32_mask(x, limit) : _mm512_cmpge_epi32_mask(x, limit);
+    case VKERN_TOPK_I64:
+        return is_min ? _mm512_cmple_epi64_mask(x, limit) : _mm512_cmpge_epi64_mask(x, limit);
+    default: return _mm512_cmpge_epi16_mask(key_f16(type, is_min, false, x), limit);
+    }
+}
+
+struct survivors {
+    unsigned char *keys;
+    uint32_t *positions;
+    size_t count;
+};
+
+VKERN_INLINE void append_16(struct survivors *s, __mmask16 bits, __m512i keys, uint32_t position)
+{
+    const __m512i iota = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i positions = _mm512_add_epi32(_mm512_set1_epi32((int)position), iota);
+
+    _mm512_storeu_si512(s->keys + 4 * s->count, _mm512_maskz_compress_epi32(bits, keys));
+    _mm512_storeu_si512(s->positions + s->count, _mm512_maskz_compress_epi32(bits, positions));
+    s->count += (size_t)__builtin_popcount(bits);
+}
+
+VKERN_INLINE void append_8(struct survivors *s, __mmask8 bits, __m512i keys, uint32_t position)
+{
+    const __m256i iota = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i positions = _mm256_add_epi32(_mm256_set1_epi32((int)position), iota);
+
+    _mm512_storeu_si512(s->keys + 8 * s->count, _mm512_maskz_compress_epi64(bits, keys));
+    _mm256_storeu_si256((__m256i *)(s->positions + s->count),
+                        _mm256_maskz_compress_epi32(bits, positions));
+    s->count += (size_t)__builtin_popcount(bits);
+}
+
+VKERN_INLINE void append(enum vkern_topk_type type, struct survivors *s, uint32_t bits,
+                         __m512i keys, uint32_t position)
+{
+    switch (vkern_topk_size(type)) {
+    case 2:
+        append_16(s, (__mmask16)bits, widen(keys, false), position);
+        append_16(s, (__mmask16)(bits >> 16), widen(keys, true), position + 16);
+        break;
+    case 4: append_16(s, (__mmask16)bits, keys, position); break;
+    default: append_8(s, (__mmask8)bits, keys, position); break;
+    }
+}
+
+VKERN_INLINE __m512i limit_of(enum vkern_topk_type type, bool is_min, int64_t least)
+{
+    const int64_t bits = (int64_t)vkern_topk_bits(type, is_min, least);
+
+    switch (vkern_topk_size(type)) {
+    case 2: return _mm512_set1_epi16((short)least);
+    case 4: return _mm512_set1_epi32((int)bits);
+    default: return _mm512_set1_epi64(bits);
+    }
+}
+
+/* One bit for each of 64 elements that reaches the limit. */
+VKERN_INLINE uint64_t reaches_64(enum vkern_topk_type type, bool is_min, const void *x, size_t i,
+                                 __m512i limit)
+{
+    const size_t step = per_vector(type);
+    uint64_t bits = 0;
+
+    for (size_t j = 0; j < 64; j += step)
+        bits |= (uint64_t)reaches(type, is_min, load_ahead(type, x, i + j), limit) << j;
+    return bits;
+}
+
+/* The set bits' numbers: the first two without asking whether they are there, a branch only beyond. */
+VKERN_INLINE void append_bits(struct survivors *s, uint64_t bits, uint32_t position)
+{
+    uint32_t *to = s->positions + s->count;
+
+    s->count += (size_t)__builtin_popcountll(bits);
+    to[0] = position + (uint32_t)__builtin_ctzll(bits | UINT64_C(1) << 63);
+    bits &= bits - 1;
+    to[1] = position + (uint32_t)__builtin_ctzll(bits | UINT64_C(1) << 63);
+    bits &= bits - 1;
+    for (to += 2; bits; bits &= bits - 1)
+        *to++ = position + (uint32_t)__builtin_ctzll(bits);
+}
+
+/* Keys of the elements at s->positions[from ...): fetched one by one, turned a vector at a time. */
+VKERN_INLINE void fetch_keys(enum vkern_topk_type type, bool is_min, const void *x, uint32_t base,
+                             struct survivors *s, size_t from)
+{
+    const size_t step = per_vector(type), size = vkern_topk_size(type);
+    unsigned char values[64] = {0};
+
+    for (size_t i = from; i < s->count; i += step) {
+        const size_t n = s->count - i < step ? s->count - i : step;
+        for (size_t j = 0; j < n; j++)
+            __builtin_memcpy(values + j * size,
+                             (const unsigned char *)x + (size_t)(s->positions[i + j] - base) * size,
+                             size);
+        store_keys(type, s->keys, i, key_of(type, is_min, false, load(type, values, 0)));
+    }
+}
+
+/* The survivors of four vectors, each compressed. */
+VKERN_INLINE void append_4_vectors(enum vkern_topk_type type, bool is_min, const void *x, size_t i,
+                                   __m512i limit, uint32_t base, struct survivors *s)
+{
+    const size_t step = per_vector(type);
+    __m512i v[4];
+    uint32_t bits[4];
+
+    for (size_t j = 0; j < 4; j++) {
+        v[j] = load_ahead(type, x, i + j * step);
+        bits[j] = reaches(type, is_min, v[j], limit);
+    }
+    if ((bits[0] | bits[1] | bits[2] | bits[3]) == 0) return;
+    for (size_t j = 0; j < 4; j++)
+        append(type, s, bits[j], key_of(type, is_min, false, v[j]),
+               base + (uint32_t)(i + j * step));
+}
+
+/*
+ * Two ways, by what the last 512 elements had. Few survivors: a branch for every four vectors, compression
+ * where one is. Many: branches would be guessed wrong, so survivors' numbers are written without asking
+ * (but for a third among 64), and their keys fetched behind.
+ */
+VKERN_INLINE size_t collect(enum vkern_topk_type type, bool is_min, const void *x, size_t n,
+                            int64_t least, uint32_t base, void *keys, uint32_t *positions)
+{
+    enum { BLOCK = 512, MANY = 4 };
+    const size_t step = per_vector(type);
+    const __m512i limit = limit_of(type, is_min, least);
+    struct survivors s = {keys, positions, 0};
+    size_t i = 0;
+    bool many = false;
+
+    for (; i + BLOCK <= n; i += BLOCK) {
+        const size_t before = s.count;
+        if (many) {
+            for (size_t j = 0; j < BLOCK; j += 64)
+                append_bits(&s, reaches_64(type, is_min, x, i + j, limit),
+                            base + (uint32_t)(i + j));
+            fetch_keys(type, is_min, x, base, &s, before);
+        } else {
+            for (size_t j = 0; j < BLOCK; j += 4 * step)
+                append_4_vectors(type, is_min, x, i + j, limit, base, &s);
+        }
+        many = s.count - before >= MANY;
+    }
+    for (; i < n; i += step) {
+        const size_t left = n - i < step ? n - i : step;
+        const __m512i v = left == step ? load(type, x, i) : load_part(type, x, i, left);
+        const uint32_t bits =
+            reaches(type, is_min, v, limit) & (uint32_t)((UINT64_C(1) << left) - 1);
+        if (bits) append(type, &s, bits, key_of(type, is_min, false, v), base + (uint32_t)i);
+    }
+    return s.count;
+}
+
+/* ---- partition --------------------------------------------------------------------------------- */
+
+/* What is written to the front lies before what is still to be read: n_above <= i. */
+static size_t partition_i32(void *keys, size_t n, int64_t pivot, void *below, size_t *n_below)
+{
+    int32_t *front = keys, *rest = below;
+    const __m512i middle = _mm512_set1_epi32((int)pivot);
+    size_t n_above = 0, n_rest = 0, i = 0;
+
+    for (; i + 16 <= n; i += 16) {
+        const __m512i v = _mm512_loadu_si512(front + i);
+        const __mmask16 above = _mm512_cmpgt_epi32_mask(v, middle);
+        const __mmask16 under = _mm512_cmplt_epi32_mask(v, middle);
+        _mm512_storeu_si512(front + n_above, _mm512_maskz_compress_epi32(above, v));
+        _mm512_storeu_si512(rest + n_rest, _mm512_maskz_compress_epi32(under, v));
+        n_above += (size_t)__builtin_popcount(above);
+        n_rest += (size_t)__builtin_popcount(under);
+    }
+    for (; i < n; i++) {
+        const int32_t key = front[i];
+        front[n_above] = key;
+        rest[n_rest] = key;
+        n_above += key > (int32_t)pivot;
+        n_rest += key < (int32_t)pivot;
+    }
+    *n_below = n_rest;
+    return n_above;
+}
+
+static size_t partition_i64(void *keys, size_t n, int64_t pivot, void *below, size_t *n_below)
+{
+    int64_t *front = keys, *rest = below;
+    const __m512i middle = _mm512_set1_epi64(pivot);
+    size_t n_above = 0, n_rest = 0, i = 0;
+
+    for (; i + 8 <= n; i += 8) {
+        const __m512i v = _mm512_loadu_si512(front + i);
+        const __mmask8 above = _mm512_cmpgt_epi64_mask(v, middle);
+        const __mmask8 under = _mm512_cmplt_epi64_mask(v, middle);
+        _mm512_storeu_si512(front + n_above, _mm512_maskz_compress_epi64(above, v));
+        _mm512_storeu_si512(rest + n_rest, _mm512_maskz_compress_epi64(under, v));
+        n_above += (size_t)__builtin_popcount(above);
+        n_rest += (size_t)__builtin_popcount(under);
+    }
+    for (; i < n; i++) {
+        const int64_t key = front[i];
+        front[n_above] = key;
+        rest[n_rest] = key;
+        n_above += key > pivot;
+        n_rest += key < pivot;
+    }
+    *n_below = n_rest;
+    return n_above;
+}
+
+/* ---- sinking insertion ------------------------------------------------------------------------- */
+
+/* Lanes of 16 (or 8) entries at list index `at` that take part: not found in an earlier pass. */
+VKERN_INLINE __mmask16 eligible_i32(const struct vkern_topk_lists *l, size_t lane, __m512i keys,
+                                    __m512i tile)
+{
+    const size_t at = (l->done - 1) * l->stride + lane;
+    const __m512i key = _mm512_loadu_si512((const int32_t *)l->keys + at);
+    const __m512i from = _mm512_loadu_si512(l->tiles + at);
+    const __mmask16 live = _mm512_cmpneq_epi32_mask(from, _mm512_set1_epi32(-1));
+    const __mmask16 later = _mm512_cmpgt_epu32_mask(tile, from);
+
+    return live &
+           (_mm512_cmplt_epi32_mask(keys, key) | (_mm512_cmpeq_epi32_mask(keys, key) & later));
+}
+
+VKERN_INLINE void sink_16(const struct vkern_topk_lists *l, size_t lane, __mmask16 live,
+                          __m512i key, __m512i tile)
+{
+    const __m512i empty = _mm512_set1_epi32(-1);
+    __mmask16 placed = 0; /* what is displaced comes before all that lie deeper */
+
+    for (size_t d = l->done; d < l->depth; d++) {
+        int32_t *keys = (int32_t *)l->keys + d * l->stride + lane;
+        uint32_t *tiles = l->tiles + d * l->stride + lane;
+        const __m512i old = _mm512_loadu_si512(keys), from = _mm512_loadu_si512(tiles);
+        const __mmask16 free = _mm512_cmpeq_epi32_mask(from, empty);
+        const __mmask16 take = live & (placed | _mm512_cmpgt_epi32_mask(key, old) | free);
+        _mm512_storeu_si512(keys, _mm512_mask_mov_epi32(old, take, key));
+        _mm512_storeu_si512(tiles, _mm512_mask_mov_epi32(from, take, tile));
+        key = _mm512_mask_mov_epi32(key, take, old);
+        tile = _mm512_mask_mov_epi32(tile, take, from);
+        live &= (__mmask16) ~(take & free);
+        placed |= take;
+    }
+}
+
+static void sink_i32(const struct vkern_topk_lists *l, const void *all, size_t n_tiles,
+                     uint32_t first_tile)
+{
+    const int32_t *at = all;
+    const size_t last = (l->depth - 1) * l->stride;
+
+    for (uint32_t tile = first_tile; tile < first_tile + n_tiles; tile++, at += l->lanes)
+        for (size_t lane = 0; lane < l->lanes; lane += 16) {
+            const size_t left = l->lanes - lane < 16 ? l->lanes - lane : 16;
+            __mmask16 live = (__mmask16)((1u << left) - 1);
+            const __m512i key = _mm512_maskz_loadu_epi32(live, at + lane);
+            const __m512i gate = _mm512_loadu_si512((const int32_t *)l->keys + last + lane);
+            const __m512i from = _mm512_loadu_si512(l->tiles + last + lane);
+            live &= _mm512_cmpgt_epi32_mask(key, gate) |
+                    _mm512_cmpeq_epi32_mask(from, _mm512_set1_epi32(-1));
+            if (live && l->done > 0)
+                live &= eligible_i32(l, lane, key, _mm512_set1_epi32((int)tile));
+            if (live) sink_16(l, lane, live, key, _mm512_set1_epi32((int)tile));
+        }
+}
+
+VKERN_INLINE __mmask8 eligible_i64(const struct vkern_topk_lists *l, size_t lane, __m512i keys,
+                                   __m256i tile)
+{
+    const size_t at = (l->done - 1) * l->stride + lane;
+    const __m512i key = _mm512_loadu_si512((const int64_t *)l->keys + at);
+    const __m256i from = _mm256_loadu_si256((const __m256i *)(l->tiles + at));
+    const __mmask8 live = _mm256_cmpneq_epi32_mask(from, _mm256_set1_epi32(-1));
+    const __mmask8 later = _mm256_cmpgt_epu32_mask(tile, from);
+
+    return live &
+           (_mm512_cmplt_epi64_mask(keys, key) | (_mm512_cmpeq_epi64_mask(keys, key) & later));
+}
+
+VKERN_INLINE void sink_8(const struct vkern_topk_lists *l, size_t lane, __mmask8 live, __m512i key,
+                         __m256i tile)
+{
+    const __m256i empty = _mm256_set1_epi32(-1);
+    __mmask8 placed = 0;
+
+    for (size_t d = l->done; d < l->depth; d++) {
+        int64_t *keys = (int64_t *)l->keys + d * l->stride + lane;
+        __m256i *tiles = (__m256i *)(l->tiles + d * l->stride + lane);
+        const __m512i old = _mm512_loadu_si512(keys);
+        const __m256i from = _mm256_loadu_si256(tiles);
+        const __mmask8 free = _mm256_cmpeq_epi32_mask(from, empty);
+        const __mmask8 take = live & (placed | _mm512_cmpgt_epi64_mask(key, old) | free);
+        _mm512_storeu_si512(keys, _mm512_mask_mov_epi64(old, take, key));
+        _mm256_storeu_si256(tiles, _mm256_mask_mov_epi32(from, take, tile));
+        key = _mm512_mask_mov_epi64(key, take, old);
+        tile = _mm256_mask_mov_epi32(tile, take, from);
+        live &= (__mmask8) ~(take & free);
+        placed |= take;
+    }
+}
+
+static void sink_i64(const struct vkern_topk_lists *l, const void *all, size_t n_tiles,
+                     uint32_t first_tile)
+{
+    const int64_t *at = all;
+    const size_t last = (l->depth - 1) * l->stride;
+
+    for (uint32_t tile = first_tile; tile < first_tile + n_tiles; tile++, at += l->lanes)
+        for (size_t lane = 0; lane < l->lanes; lane += 8) {
+            const size_t left = l->lanes - lane < 8 ? l->lanes - lane : 8;
+            __mmask8 live = (__mmask8)((1u << left) - 1);
+            const __m512i key = _mm512_maskz_loadu_epi64(live, at + lane);
+            const __m512i gate = _mm512_loadu_si512((const int64_t *)l->keys + last + lane);
+            const __m256i from = _mm256_loadu_si256((const __m256i *)(l->tiles + last + lane));
+            live &= _mm512_cmpgt_epi64_mask(key, gate) |
+                    _mm256_cmpeq_epi32_mask(from, _mm256_set1_epi32(-1));
+            if (live && l->done > 0)
+                live &= eligible_i64(l, lane, key, _mm256_set1_epi32((int)tile));
+            if (live) sink_8(l, lane, live, key, _mm256_set1_epi32((int)tile));
+        }
+}
+
+#include "kernels/topk/slots.h"
+
+void vkern_topk_init_avx512(vkern_topk_table *table)
+{
+    table->level = VKERN_LEVEL_AVX512;
+    table->level_name = "avx512";
+    VKERN_TOPK_FILL_ALL(table);
+}
+#else
+typedef int vkern_topk_avx512_is_not_built;
+#endif
