@@ -1,6 +1,6 @@
 #!/bin/sh
 # quickstart.sh - from a fresh checkout to a first answer: installs what is missing, builds, indexes
-# the sample of 256 names in tests/data, and asks it with the command and with a C program.
+# the sample of 256 names in tests/data, and asks it with the command, with a C program and in SQL.
 set -eu
 cd "$(dirname "$0")/.."
 name=${1:-cat}
@@ -16,6 +16,8 @@ command -v make > /dev/null || need make
 command -v cc > /dev/null || need "gcc libc6-dev"
 has_header lmdb.h || need liblmdb-dev
 has_header zlib.h || need zlib1g-dev
+has_header sqlite3ext.h || need libsqlite3-dev
+command -v sqlite3 > /dev/null || need sqlite3
 if [ -n "$missing" ]; then
     if [ "$(id -u)" -eq 0 ] && command -v apt-get > /dev/null; then
         echo "installing$missing"
@@ -56,3 +58,19 @@ build/bin/vindex search build/names.vdx --name "$name" --text tests/data/sample.
 echo
 echo "and a C program (tests/examples/nearest.c):"
 build/nearest "$name"
+echo
+echo "and SQL, in the sqlite3 shell with build/ext/vindex (rows of a .fvecs file: 4 bytes of dim, 512 floats):"
+build_sql="
+.load build/ext/vindex
+CREATE VIRTUAL TABLE names USING vindex(embedding FLOAT[512] metric=cosine, +name TEXT);
+CREATE TEMP TABLE lines(name TEXT);
+.import tests/data/sample.txt lines
+INSERT INTO names(rowid, embedding, name)
+    SELECT rowid, substr(readfile('tests/data/sample.fvecs'), (rowid - 1) * 2052 + 5, 2048), name FROM lines;
+"
+ask_sql="SELECT name, round(score, 3) FROM names
+    WHERE embedding MATCH (SELECT embedding FROM names WHERE name = :name)
+    ORDER BY score LIMIT 6;"
+echo "$ask_sql"
+quoted=$(printf '%s' "$name" | sed "s/'/''/g")
+printf '%s\n.parameter init\n.parameter set :name "'"'"'%s'"'"'"\n%s\n' "$build_sql" "$quoted" "$ask_sql" | sqlite3

@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 packages="cmake make gcc libc6-dev pkg-config liblmdb-dev zlib1g-dev libcmocka-dev libopenblas-dev
-          libopenblas0-serial libsqlite3-dev"
+          libopenblas0-serial libsqlite3-dev sqlite3"
 missing=""
 if command -v dpkg-query > /dev/null; then
     for package in $packages; do

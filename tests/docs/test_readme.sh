@@ -1,8 +1,9 @@
 # test_readme.sh - the code of README.md works, and prints what README.md shows.
 #
 # A block ```c is compiled and run; a block ```sh is run in an empty directory, shared by all of
-# them, with the build's `vindex` in PATH and the tree's tests/ beside it. A block ```text right
-# after one of them is its output. Blocks of other kinds are for the eye.
+# them, with the build's `vindex` in PATH and the tree's tests/ beside it; a block ```sql goes to the
+# sqlite3 shell with the extension loaded, where there is one. A block ```text right after one of
+# them is its output. Blocks of other kinds are for the eye.
 set -eu
 if [ -n "$VINDEX_SANITIZE" ]; then
     echo "skipped: the programs shown are not linked with a sanitizer"
@@ -20,7 +21,7 @@ awk -v directory="$work/blocks" '
 /^```/ && !file {
     kind = substr($0, 4)
     if (kind == "text" && last) file = last ".text"
-    else if (kind == "c" || kind == "sh") {
+    else if (kind == "c" || kind == "sh" || kind == "sql") {
         last = sprintf("%s/%02d", directory, ++n)
         file = last "." kind
     } else { file = "/dev/null"; last = "" }
@@ -32,7 +33,7 @@ NF { last = "" }
 ' "$VINDEX_SOURCE_DIR/README.md"
 
 n_run=0
-for block in "$work"/blocks/*.c "$work"/blocks/*.sh; do
+for block in "$work"/blocks/*.c "$work"/blocks/*.sh "$work"/blocks/*.sql; do
     test -f "$block" || continue
     stem=${block%.*}
     case "$block" in
@@ -40,6 +41,11 @@ for block in "$work"/blocks/*.c "$work"/blocks/*.sh; do
         $VINDEX_CC -std=c11 -Wall -Wextra -Werror -I"$VINDEX_SOURCE_DIR/vindex/include" "$block" \
             -o "$stem.program" -L"$VINDEX_BUILD_DIR/lib" -lvindex
         run="$stem.program"
+        ;;
+    *.sql)
+        command -v sqlite3 > /dev/null && test -f "$VINDEX_BUILD_DIR/ext/vindex.so" || continue
+        echo "sqlite3 -bail -cmd '.load $VINDEX_BUILD_DIR/ext/vindex' :memory: < $block" > "$stem.run"
+        run="sh -e $stem.run"
         ;;
     *) run="sh -e $block" ;;
     esac

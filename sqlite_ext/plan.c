@@ -1,0 +1,582 @@
+/*
+ * plan.c - constraints in, plan out, and the plan as text.
+ */
+#include "plan.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+/* ---- what a column is --------------------------------------------------------------------------- */
+
+static bool is_hidden(const struct schema *schema, int column, enum hidden_column which)
+{
+    return column == schema->n_columns + (int)which;
+}
+
+static bool is_kind(const struct schema *schema, int column, enum column_kind kind)
+{
+    return column >= 0 && column < schema->n_columns && schema->columns[column].kind == kind;
+}
+
+static bool is_score(const struct schema *schema, int column)
+{
+    return is_hidden(schema, column, HIDDEN_SCORE) || is_hidden(schema, column, HIDDEN_DISTANCE);
+}
+
+static bool is_similarity(const struct schema *schema, int column)
+{
+    return is_hidden(schema, column, HIDDEN_SIMILARITY);
+}
+
+/* `query = ?`, `column MATCH ?`, `docs MATCH ?` */
+static bool is_query(const struct schema *schema, const struct plan_constraint *c)
+{
+    if (c->op == OP_EQ) return is_hidden(schema, c->column, HIDDEN_QUERY);
+    return c->op == OP_MATCH && (is_kind(schema, c->column, COLUMN_VECTOR) ||
+                                 is_hidden(schema, c->column, HIDDEN_QUERY) ||
+                                 is_hidden(schema, c->column, HIDDEN_COMMAND));
+}
+
+static bool is_k(const struct schema *schema, const struct plan_constraint *c)
+{
+    return c->op == OP_EQ && is_hidden(schema, c->column, HIDDEN_K);
+}
+
+static bool is_recall(const struct schema *schema, const struct plan_constraint *c)
+{
+    return (c->op == OP_EQ || c->op == OP_GE) && is_hidden(schema, c->column, HIDDEN_RECALL);
+}
+
+/* ---- terms -------------------------------------------------------------------------------------- */
+
+struct planner {
+    const struct plan_request *request;
+    const struct schema *schema;
+    struct plan *plan;
+};
+
+static enum plan_status error(struct plan *plan, const char *text)
+{
+    snprintf(plan->message, sizeof plan->message, "%s", text);
+    return PLAN_ERROR;
+}
+
+static enum plan_status add(struct planner *p, int i, enum plan_role role)
+{
+    const struct plan_constraint *c = &p->request->constraints[i];
+    struct plan *plan = p->plan;
+    if (plan->n_terms == PLAN_TERMS_MAX)
+        return plan->has_k ? error(plan, "too many terms beside k: at most 60 are possible")
+                           : PLAN_OK;
+    plan->terms[plan->n_terms++] = (struct plan_term){
+        .role = role,
+        .op = c->op,
+        .column = c->column,
+        .constraint = i,
+        /* One call for each value where SQLite can do nothing else with the list. */
+        .is_list =
+            c->is_list && (role == ROLE_ROWID || role == ROLE_VALUE) && plan->kind == PLAN_NEAREST,
+        .is_consumed = role == ROLE_QUERY || role == ROLE_K || role == ROLE_RECALL,
+        .collation = c->collation,
+    };
+    return PLAN_OK;
+}
+
+/* The first constraint of its sort becomes an input; SQLite tests any further ones against its value. */
+static enum plan_status add_input(struct planner *p, enum plan_role role,
+                                  bool (*is_it)(const struct schema *,
+                                                const struct plan_constraint *),
+                                  bool *found)
+{
+    *found = false;
+    for (int i = 0; i < p->request->n_constraints; i++) {
+        const struct plan_constraint *c = &p->request->constraints[i];
+        if (!is_it(p->schema, c)) continue;
+        if (!c->is_usable) return PLAN_IMPOSSIBLE;
+        if (*found) continue;
+        *found = true;
+        enum plan_status status = add(p, i, role);
+        if (status != PLAN_OK) return status;
+    }
+    return PLAN_OK;
+}
+
+static bool is_value_op(enum plan_op op)
+{
+    return op <= OP_GLOB;
+}
+
+/* The beginning of a pattern, as SQLite turned it into a bound: LIKE changes case, < its last letter too. */
+static bool is_prefix(const char *pattern, const struct plan_constraint *c)
+{
+    size_t n = strlen(c->text);
+    if (n && c->op == OP_LT) n--;
+    return !pattern || strncasecmp(pattern, c->text, n) == 0;
+}
+
+/* SQLite derives >= and < from LIKE and GLOB; they hold for text only, the pattern also for blobs. */
+static bool is_derived(const struct plan_request *request, const struct plan_constraint *c)
+{
+    if ((c->op != OP_GE && c->op != OP_LT) || !c->text) return false;
+    for (int i = 0; i < request->n_constraints; i++) {
+        const struct plan_constraint *other = &request->constraints[i];
+        if (other->column == c->column && (other->op == OP_LIKE || other->op == OP_GLOB) &&
+            is_prefix(other->text, c))
+            return true;
+    }
+    return false;
+}
+
+/* Where a stream of ascending scores may end. */
+static bool bounds_score(const struct schema *schema, const struct plan_constraint *c)
+{
+    if (c->is_list) return false;
+    if (is_score(schema, c->column)) return c->op == OP_LT || c->op == OP_LE || c->op == OP_EQ;
+    return is_similarity(schema, c->column) && (c->op == OP_GT || c->op == OP_GE || c->op == OP_EQ);
+}
+
+static enum plan_status nearest_term(struct planner *p, int i)
+{
+    const struct plan_constraint *c = &p->request->constraints[i];
+    bool has_k = p->plan->has_k;
+    if (c->op == OP_LIMIT || c->op == OP_OFFSET) {
+        if (!c->is_usable) return PLAN_OK;
+        return add(p, i, c->op == OP_LIMIT ? ROLE_LIMIT : ROLE_OFFSET);
+    }
+    if (c->column == PLAN_ROWID && c->op == OP_EQ) {
+        if (has_k && !c->is_list) return PLAN_OK;
+        if (!c->is_usable) return has_k ? PLAN_IMPOSSIBLE : PLAN_OK;
+        return add(p, i, ROLE_ROWID);
+    }
+    if (is_kind(p->schema, c->column, COLUMN_METADATA) && is_value_op(c->op)) {
+        if (!c->is_usable) return has_k ? PLAN_IMPOSSIBLE : PLAN_OK;
+        return is_derived(p->request, c) ? PLAN_OK : add(p, i, ROLE_VALUE);
+    }
+    if (!has_k && c->is_usable && bounds_score(p->schema, c)) return add(p, i, ROLE_SCORE);
+    return PLAN_OK;
+}
+
+static bool is_range(enum plan_op op)
+{
+    return op == OP_LT || op == OP_LE || op == OP_GT || op == OP_GE;
+}
+
+static enum plan_status scan_term(struct planner *p, int i)
+{
+    const struct plan_constraint *c = &p->request->constraints[i];
+    if (!c->is_usable || c->is_list) return PLAN_OK;
+    if (c->column == PLAN_ROWID && is_range(c->op)) return add(p, i, ROLE_ROWID);
+    if (is_kind(p->schema, c->column, COLUMN_METADATA) && is_value_op(c->op) &&
+        !is_derived(p->request, c))
+        return add(p, i, ROLE_VALUE);
+    return PLAN_OK;
+}
+
+/* ---- order -------------------------------------------------------------------------------------- */
+
+/* Rows in order are also grouped and distinct, but only for these two does SQLite ask for the order itself. */
+static bool may_order(const struct plan_request *request)
+{
+    return request->n_orders > 0 && (request->distinct == 0 || request->distinct == 3);
+}
+
+static void order_nearest(struct planner *p)
+{
+    const struct plan_request *r = p->request;
+    p->plan->by = BY_SCORE;
+    if (!may_order(r)) return;
+    const struct plan_order *first = &r->orders[0];
+    bool by_similarity = is_similarity(p->schema, first->column);
+    if (!by_similarity && !is_score(p->schema, first->column)) return;
+    bool ascends = first->is_descending == by_similarity;
+    bool then_rowid =
+        r->n_orders == 2 && r->orders[1].column == PLAN_ROWID && !r->orders[1].is_descending;
+    if (r->n_orders > 1 && !(ascends && then_rowid)) return;
+    p->plan->by = ascends ? BY_SCORE : BY_SCORE_DESC;
+    p->plan->is_ordered = true;
+}
+
+static void order_scan(struct planner *p)
+{
+    const struct plan_request *r = p->request;
+    p->plan->by = BY_ROWID;
+    if (!may_order(r) || r->orders[0].column != PLAN_ROWID)
+        return; /* rowids are unique: the rest is idle */
+    p->plan->by = r->orders[0].is_descending ? BY_ROWID_DESC : BY_ROWID;
+    p->plan->is_ordered = true;
+}
+
+/* ---- the plan ----------------------------------------------------------------------------------- */
+
+/*
+ * Costs only have to rank: one row, a search, a scan of everything. A search is dear enough that a table it
+ * is joined with by rowid is looked up from it, not the other way round. SQLite also asks what each arm of an OR
+ * would cost alone, without the query beside it: answered arm by arm, k would mean something else.
+ */
+static void estimate(struct plan *plan, bool lacks_query)
+{
+    int n_values = 0;
+    bool is_one = plan->kind == PLAN_ROW;
+    for (int i = 0; i < plan->n_terms; i++) {
+        if (plan->terms[i].role == ROLE_VALUE) n_values++;
+        if (plan->terms[i].role == ROLE_ROWID && plan->terms[i].op == OP_EQ &&
+            !plan->terms[i].is_list)
+            is_one = true;
+    }
+    double left = 1;
+    for (int i = 0; i < n_values && i < 3; i++)
+        left /= 4;
+    if (plan->kind == PLAN_NEAREST) {
+        plan->cost = is_one ? 200 : plan->has_k ? 10000 : 20000;
+        plan->n_rows = is_one ? 1 : plan->has_k ? 10 : (long long)(10000 * left);
+    } else {
+        plan->cost = is_one ? 10 : 2000000 * (0.5 + left / 2);
+        plan->n_rows = is_one ? 1 : (long long)(1000000 * left);
+    }
+    if (lacks_query) plan->cost = 1e50;
+}
+
+/* The query's own column: hidden ones ask the first vector column. */
+static int query_column(const struct schema *schema, int column)
+{
+    if (is_kind(schema, column, COLUMN_VECTOR)) return column;
+    return (int)(vindex__sql_vector_column(schema, 0) - schema->columns);
+}
+
+/*
+ * SQLite repeats a term now and then; all must ask the same, which the values tell. Of different columns they
+ * cannot be the same.
+ */
+static enum plan_status add_queries(struct planner *p)
+{
+    for (int i = 0; i < p->request->n_constraints; i++) {
+        const struct plan_constraint *c = &p->request->constraints[i];
+        if (!is_query(p->schema, c)) continue;
+        if (!c->is_usable) return PLAN_IMPOSSIBLE;
+        if (p->plan->n_terms &&
+            query_column(p->schema, p->plan->terms[0].column) != query_column(p->schema, c->column))
+            return error(p->plan,
+                         "a table is asked one query at a time: join it with itself, or use UNION");
+        enum plan_status status = add(p, i, ROLE_QUERY);
+        if (status != PLAN_OK) return status;
+    }
+    return PLAN_OK;
+}
+
+static enum plan_status plan_nearest(struct planner *p)
+{
+    enum plan_status status;
+    bool has_recall;
+    p->plan->kind = PLAN_NEAREST;
+    status = add_input(p, ROLE_K, is_k, &p->plan->has_k);
+    if (status == PLAN_OK) status = add_input(p, ROLE_RECALL, is_recall, &has_recall);
+    for (int i = 0; i < p->request->n_constraints && status == PLAN_OK; i++)
+        status = nearest_term(p, i);
+    order_nearest(p);
+    return status;
+}
+
+static enum plan_status plan_scan(struct planner *p)
+{
+    enum plan_status status = PLAN_OK;
+    for (int i = 0; i < p->request->n_constraints; i++) {
+        const struct plan_constraint *c = &p->request->constraints[i];
+        if (c->column != PLAN_ROWID || c->op != OP_EQ || !c->is_usable) continue;
+        p->plan->kind = PLAN_ROW;
+        p->plan->is_ordered = p->request->n_orders > 0 && may_order(p->request);
+        return add(p, i, ROLE_ROWID);
+    }
+    p->plan->kind = PLAN_SCAN;
+    for (int i = 0; i < p->request->n_constraints && status == PLAN_OK; i++)
+        status = scan_term(p, i);
+    order_scan(p);
+    return status;
+}
+
+enum plan_status vindex__sql_plan(const struct plan_request *request, struct plan *plan)
+{
+    struct planner p = {request, request->schema, plan};
+    enum plan_status status;
+    memset(plan, 0, sizeof *plan);
+    plan->kind = PLAN_NEAREST;
+    status = add_queries(&p);
+    bool has_query = plan->n_terms > 0;
+    if (status == PLAN_OK) status = has_query ? plan_nearest(&p) : plan_scan(&p);
+    if (status == PLAN_OK) estimate(plan, !has_query && request->reads_inputs);
+    return status;
+}
+
+/* ---- text --------------------------------------------------------------------------------------- */
+
+static const char *const op_words[] = {
+    [OP_EQ] = "=",
+    [OP_NE] = "!=",
+    [OP_LT] = "<",
+    [OP_LE] = "<=",
+    [OP_GT] = ">",
+    [OP_GE] = ">=",
+    [OP_IS] = "is",
+    [OP_IS_NOT] = "is not",
+    [OP_IS_NULL] = "is null",
+    [OP_NOT_NULL] = "not null",
+    [OP_LIKE] = "like",
+    [OP_GLOB] = "glob",
+    [OP_MATCH] = "match",
+};
+static const char *const kind_words[] = {
+    [PLAN_SCAN] = "scan", [PLAN_ROW] = "row", [PLAN_NEAREST] = "nearest"};
+static const char *const by_words[] = {[BY_NOTHING] = "nothing",
+                                       [BY_SCORE] = "score",
+                                       [BY_SCORE_DESC] = "score desc",
+                                       [BY_ROWID] = "rowid",
+                                       [BY_ROWID_DESC] = "rowid desc"};
+
+struct printer {
+    char *out;
+    size_t size, length;
+};
+
+static void put_char(struct printer *p, char c)
+{
+    if (p->length + 1 < p->size) p->out[p->length] = c;
+    p->length++;
+}
+
+static void put(struct printer *p, const char *text)
+{
+    while (*text)
+        put_char(p, *text++);
+}
+
+static bool is_letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+
+static bool is_plain(const char *name)
+{
+    static const char *const reserved[] = {"by", "limit", "offset"};
+    for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
+        if (strcmp(name, reserved[i]) == 0) return false;
+    if (!is_letter(*name)) return false;
+    for (; *name; name++)
+        if (!is_letter(*name) && !(*name >= '0' && *name <= '9')) return false;
+    return true;
+}
+
+static void put_name(struct printer *p, const char *name)
+{
+    if (is_plain(name)) {
+        put(p, name);
+        return;
+    }
+    put_char(p, '"');
+    for (; *name; name++) {
+        if (*name == '"') put_char(p, '"');
+        put_char(p, *name);
+    }
+    put_char(p, '"');
+}
+
+static const char *column_name(const struct schema *schema, int column)
+{
+    if (column == PLAN_ROWID) return "rowid";
+    if (column < schema->n_columns) return schema->columns[column].name;
+    return vindex__sql_hidden_name((enum hidden_column)(column - schema->n_columns));
+}
+
+static void put_term(struct printer *p, const struct plan_term *term, int number,
+                     const struct schema *schema)
+{
+    char argument[16];
+    snprintf(argument, sizeof argument, " ?%d", number);
+    if (term->role == ROLE_LIMIT || term->role == ROLE_OFFSET) {
+        put(p, term->role == ROLE_LIMIT ? "limit" : "offset");
+    } else if (term->role == ROLE_QUERY) {
+        put_name(p, column_name(schema, query_column(schema, term->column)));
+        put(p, " match");
+    } else {
+        put_name(p, column_name(schema, term->column));
+        put_char(p, ' ');
+        put(p, term->is_list ? "in" : op_words[term->op]);
+    }
+    put(p, argument);
+    if (term->role == ROLE_VALUE && term->collation) {
+        put(p, " collate ");
+        put_name(p, term->collation);
+    }
+}
+
+size_t vindex__sql_plan_print(const struct plan *plan, const struct schema *schema, char *out,
+                              size_t size)
+{
+    struct printer p = {out, size, 0};
+    put(&p, kind_words[plan->kind]);
+    for (int i = 0; i < plan->n_terms; i++) {
+        put(&p, i ? ", " : " ");
+        put_term(&p, &plan->terms[i], i + 1, schema);
+    }
+    if (plan->by != BY_NOTHING) {
+        put(&p, plan->n_terms ? ", by " : " by ");
+        put(&p, by_words[plan->by]);
+    }
+    if (size) out[p.length < size ? p.length : size - 1] = 0;
+    return p.length;
+}
+
+/* ---- and back ----------------------------------------------------------------------------------- */
+
+static bool take(char **at, const char *word)
+{
+    size_t n = strlen(word);
+    if (strncmp(*at, word, n) != 0) return false;
+    *at += n;
+    return true;
+}
+
+/* A name, unquoted in place; *is_plain_name tells keywords from columns called so. */
+static char *take_name(char **at, bool *was_quoted)
+{
+    char *name = *at, *to;
+    *was_quoted = **at == '"';
+    if (!*was_quoted) {
+        while (is_letter(**at) || (**at >= '0' && **at <= '9'))
+            ++*at;
+        return *at == name ? NULL : name;
+    }
+    name = to = ++*at;
+    for (; **at; ++*at) {
+        if (**at == '"') {
+            if ((*at)[1] != '"') break;
+            ++*at;
+        }
+        *to++ = **at;
+    }
+    if (!**at) return NULL;
+    ++*at;
+    *to = 0;
+    return name;
+}
+
+/* Ends a name that was not quoted; what followed it is returned. */
+static char end_name(char *at)
+{
+    char c = *at;
+    *at = 0;
+    return c;
+}
+
+static bool find_column(const struct schema *schema, const char *name, int *column)
+{
+    for (*column = PLAN_ROWID; *column < schema->n_columns + HIDDEN_COMMAND; ++*column)
+        if (strcmp(column_name(schema, *column), name) == 0) return true;
+    return false;
+}
+
+static bool take_op(char **at, struct plan_term *term)
+{
+    /* Longer words before their beginnings. */
+    static const enum plan_op order[] = {OP_IS_NULL, OP_IS_NOT, OP_IS,   OP_NOT_NULL, OP_LE,
+                                         OP_LT,      OP_GE,     OP_GT,   OP_EQ,       OP_NE,
+                                         OP_LIKE,    OP_GLOB,   OP_MATCH};
+    if (take(at, " in ?")) {
+        term->op = OP_EQ;
+        term->is_list = true;
+        return true;
+    }
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+        char *start = *at;
+        term->op = order[i];
+        if (take(at, " ") && take(at, op_words[order[i]]) && take(at, " ?")) return true;
+        *at = start;
+    }
+    return false;
+}
+
+static enum plan_role role_of(const struct schema *schema, const struct plan_term *term)
+{
+    if (term->op == OP_MATCH) return ROLE_QUERY;
+    if (term->column == PLAN_ROWID) return ROLE_ROWID;
+    if (is_hidden(schema, term->column, HIDDEN_K)) return ROLE_K;
+    if (is_hidden(schema, term->column, HIDDEN_RECALL)) return ROLE_RECALL;
+    return term->column < schema->n_columns ? ROLE_VALUE : ROLE_SCORE;
+}
+
+static bool take_number(char **at)
+{
+    char *start = *at;
+    while (**at >= '0' && **at <= '9')
+        ++*at;
+    return *at > start;
+}
+
+static bool take_collation(char **at, struct plan_term *term)
+{
+    bool quoted;
+    if (!take(at, " collate ")) return true;
+    char *name = take_name(at, &quoted);
+    if (!name) return false;
+    char *end = *at;
+    if (!quoted && *end) { /* what follows is ", ": the comma gives way to the end */
+        if (end_name(end) != ',') return false;
+        ++*at;
+    }
+    term->collation = name;
+    return true;
+}
+
+static bool take_term(char **at, const struct schema *schema, struct plan *plan)
+{
+    struct plan_term term = {.role = **at == 'l' ? ROLE_LIMIT : ROLE_OFFSET};
+    bool quoted;
+    if (plan->n_terms == PLAN_TERMS_MAX) return false;
+    if (take(at, "limit ?") || take(at, "offset ?")) {
+        plan->terms[plan->n_terms++] = term;
+        return take_number(at);
+    }
+    char *name = take_name(at, &quoted);
+    if (!name) return false;
+    char *end = *at, after = *end;
+    *end = 0;
+    bool found = find_column(schema, name, &term.column);
+    *end = after;
+    if (!found || !take_op(at, &term)) return false;
+    term.role = role_of(schema, &term);
+    if (term.role == ROLE_K) plan->has_k = true;
+    if (!take_number(at) || !take_collation(at, &term)) return false;
+    plan->terms[plan->n_terms++] = term;
+    return true;
+}
+
+static bool take_by(char **at, struct plan *plan)
+{
+    static const enum plan_by order[] = {BY_SCORE_DESC, BY_SCORE, BY_ROWID_DESC, BY_ROWID};
+    if (!take(at, "by ")) return false;
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++)
+        if (take(at, by_words[order[i]])) {
+            plan->by = order[i];
+            return true;
+        }
+    return false;
+}
+
+bool vindex__sql_plan_parse(char *text, const struct schema *schema, struct plan *plan)
+{
+    char *at = text;
+    memset(plan, 0, sizeof *plan);
+    if (take(&at, kind_words[PLAN_NEAREST]))
+        plan->kind = PLAN_NEAREST;
+    else if (take(&at, kind_words[PLAN_SCAN]))
+        plan->kind = PLAN_SCAN;
+    else if (take(&at, kind_words[PLAN_ROW]))
+        plan->kind = PLAN_ROW;
+    else
+        return false;
+    while (*at) {
+        if (!take(&at, ", ") && !take(&at, " ")) return false;
+        if (!take_by(&at, plan) && !take_term(&at, schema, plan)) return false;
+    }
+    return true;
+}
