@@ -2,10 +2,11 @@
  * test_slow_data.c - on real embeddings every form of a question gives the C API's hits and scores, bit for bit, and
  * costs little more.
  *
- * VINDEX_TEST_DATA names the folder of the data sets; without it the test is skipped. VINDEX_TEST_QUERIES limits
- * the queries of each set (default 1000).
+ * VINDEX_TEST_DATA names the folder of the data sets (default: ../shared/data beside the checkout); where it is missing
+ * the test is skipped. VINDEX_TEST_QUERIES limits the queries of each set (default 300).
  */
 #include <string.h>
+#include <unistd.h>
 
 #include "common/cmocka.h"
 
@@ -187,10 +188,16 @@ static void run_set(const char *folder, const struct set *set, size_t limit)
     free(queries.data);
 }
 
+static const char *data_folder(void)
+{
+    const char *given = getenv("VINDEX_TEST_DATA");
+    return given && *given ? given : VINDEX_SOURCE_DIR "/../shared/data";
+}
+
 static void test_sets(void **state)
 {
-    const char *folder = getenv("VINDEX_TEST_DATA"), *given = getenv("VINDEX_TEST_QUERIES");
-    size_t limit = given ? strtoul(given, NULL, 10) : 1000;
+    const char *folder = data_folder(), *given = getenv("VINDEX_TEST_QUERIES");
+    size_t limit = given ? strtoul(given, NULL, 10) : 300;
     (void)state;
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
         run_set(folder, &sets[i], limit);
@@ -202,8 +209,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sets),
     };
-    if (!getenv("VINDEX_TEST_DATA")) {
-        printf("skipped: VINDEX_TEST_DATA names no folder of data sets\n");
+    if (access(data_folder(), R_OK) != 0) {
+        printf("skipped: no data sets in %s\n", data_folder());
         return 77;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
