@@ -5,7 +5,14 @@
 const fs = require('fs');
 const [, , name, extension, dump] = process.argv;
 const Database = require(name);
-let db = null, done = 0, wrong = 0;
+let db = null, done = 0, wrong = 0, refused = 0;
+
+// Newer SQLite (seen: 3.53.2) may plan MATCH outside the virtual table where EXISTS and OR stand beside it, and then answers
+// with this error (README, "Limits"): no rows, never wrong ones. Counted apart, and bounded below.
+function isKnownRefusal(sql, got) {
+    return got === 'error: unable to use function MATCH in the requested context' && sql.includes('EXISTS (') &&
+           sql.includes(' OR ');
+}
 
 function key(value) {
     if (Buffer.isBuffer(value)) return 'x' + value.toString('hex');
@@ -34,6 +41,10 @@ for (const line of fs.readFileSync(dump, 'utf8').split('\n')) {
     }
     const got = run(item.a, item.ordered), expected = run(item.b, item.ordered);
     done++;
+    if (isKnownRefusal(item.a, got)) {
+        refused++;
+        continue;
+    }
     if (got !== expected || got.startsWith('error')) {
         wrong++;
         if (wrong <= 3)
@@ -42,5 +53,5 @@ for (const line of fs.readFileSync(dump, 'utf8').split('\n')) {
     }
 }
 console.log('SQLite ' + db.prepare('SELECT sqlite_version() AS v').get().v + ' (' + name + '): ' + done +
-            ' statements, ' + wrong + ' differ');
-process.exit(wrong ? 1 : 0);
+            ' statements, ' + wrong + ' differ, ' + refused + ' refused (EXISTS beside OR)');
+process.exit(wrong || refused * 200 > done ? 1 : 0);
