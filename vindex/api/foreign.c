@@ -9,12 +9,9 @@
 
 static vindex_status read_config(struct catalog *catalog, struct config *config)
 {
-    struct catalog_entry entry;
     uint64_t stamp;
     vindex_status st = catalog_refresh(catalog, &stamp);
-    if (st == VINDEX_OK) st = catalog_get(catalog, TABLE_CONFIG, bytes_of("config", 6), &entry);
-    if (st == VINDEX_OK && !entry.value.data) st = vindex__corrupt("the config record is missing");
-    if (st == VINDEX_OK) st = vindex__config_decode(entry.value, config);
+    if (st == VINDEX_OK) st = vindex__read_head(catalog, config, NULL);
     catalog_release(catalog);
     return st;
 }

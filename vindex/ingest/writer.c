@@ -15,22 +15,9 @@
 
 /* ---- begin, free, view ---------------------------------------------------------------------- */
 
-static vindex_status read_record(struct ingest *in, const char *name, struct catalog_entry *entry)
-{
-    vindex_status st = catalog_get(in->session->catalog, TABLE_CONFIG,
-                                   bytes_of(name, strlen(name)), entry);
-    if (st == VINDEX_OK && !entry->value.data)
-        st = vindex__corrupt("the %s record is missing", name);
-    return st;
-}
-
 static vindex_status read_base(struct ingest *in)
 {
-    struct catalog_entry entry;
-    vindex_status st = read_record(in, "config", &entry);
-    if (st == VINDEX_OK) st = vindex__config_decode(entry.value, &in->config);
-    if (st == VINDEX_OK) st = read_record(in, "state", &entry);
-    if (st == VINDEX_OK) st = vindex__state_decode(entry.value, &in->state);
+    vindex_status st = vindex__read_head(in->session->catalog, &in->config, &in->state);
     in->base_next_seq = in->state.next_seq;
     if (st == VINDEX_OK) st = vindex__nonce(&in->mark, sizeof in->mark);
     return st;

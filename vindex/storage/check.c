@@ -55,21 +55,6 @@ static vindex_status absorb_corrupt(struct walk *w, vindex_status st, const char
     return VINDEX_OK;
 }
 
-/* ---- config and state ------------------------------------------------------------------------ */
-
-static vindex_status read_head(struct walk *w)
-{
-    struct catalog_entry entry;
-    struct catalog *catalog = w->session->catalog;
-    vindex_status st = catalog_get(catalog, TABLE_CONFIG, bytes_of("config", 6), &entry);
-    if (st == VINDEX_OK && !entry.value.data) st = vindex__corrupt("the config record is missing");
-    if (st == VINDEX_OK) st = vindex__config_decode(entry.value, &w->config);
-    if (st == VINDEX_OK) st = catalog_get(catalog, TABLE_CONFIG, bytes_of("state", 5), &entry);
-    if (st == VINDEX_OK && !entry.value.data) st = vindex__corrupt("the state record is missing");
-    if (st == VINDEX_OK) st = vindex__state_decode(entry.value, &w->state);
-    return st;
-}
-
 /* ---- segments and their blocks ---------------------------------------------------------------- */
 
 static vindex_status read_block(struct walk *w, const struct checked_segment *segment, enum plane plane,
@@ -388,7 +373,7 @@ vindex_status vindex__check_store(struct store *store, struct session *session, 
     vindex_status st = vindex__store_check_fork(store);
     if (st != VINDEX_OK) return st;
     st = catalog_refresh(session->catalog, &stamp);
-    if (st == VINDEX_OK) st = read_head(&walk);
+    if (st == VINDEX_OK) st = vindex__read_head(session->catalog, &walk.config, &walk.state);
     if (st == VINDEX_OK) st = check_segments(&walk);
     if (st == VINDEX_OK) st = check_runs(&walk);
     if (st == VINDEX_OK) check_named(&walk);

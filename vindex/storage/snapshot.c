@@ -164,18 +164,6 @@ static void cache_offer(struct snapshot_cache *cache, struct snapshot_body *body
 
 /* ---- catalog -> segments and tail ---------------------------------------------------------- */
 
-static vindex_status read_config_and_state(struct catalog *catalog, struct snapshot *snapshot)
-{
-    struct catalog_entry entry;
-    vindex_status st = catalog_get(catalog, TABLE_CONFIG, bytes_of("config", 6), &entry);
-    if (st == VINDEX_OK && !entry.value.data) st = vindex__corrupt("the config record is missing");
-    if (st == VINDEX_OK) st = vindex__config_decode(entry.value, &snapshot->config);
-    if (st == VINDEX_OK) st = catalog_get(catalog, TABLE_CONFIG, bytes_of("state", 5), &entry);
-    if (st == VINDEX_OK && !entry.value.data) st = vindex__corrupt("the state record is missing");
-    if (st == VINDEX_OK) st = vindex__state_decode(entry.value, &snapshot->state);
-    return st;
-}
-
 /* The old snapshot's segment, if it has this very record: same nonce and same mark of last change. Reads
  * two fields of a record whose checksum matched when it was first decoded in this process. */
 static struct segment *find_unchanged(const struct snapshot_body *old, uint32_t *cursor, uint64_t seq,
@@ -608,7 +596,7 @@ static vindex_status body_build(struct store *store, struct session *session, ui
     body->snapshot.stamp = stamp;
     body->snapshot.body = body;
 
-    st = read_config_and_state(session->catalog, &body->snapshot);
+    st = vindex__read_head(session->catalog, &body->snapshot.config, &body->snapshot.state);
     if (st != VINDEX_OK) goto out;
     if (old && old->snapshot.state.mark == body->snapshot.state.mark) {
         st = share_catalog_part(old, body);

@@ -31,6 +31,8 @@ vindex_status vindex__store_foreign(struct catalog *catalog, struct blocks *bloc
                                     struct store **store);
 /** Write the config and fresh state records of a new store through a catalog; the caller commits. */
 vindex_status vindex__store_format(struct catalog *catalog, const struct config *config);
+/** The config and state records (state may be NULL) as the catalog's view shows them; a missing one is CORRUPT. */
+vindex_status vindex__read_head(struct catalog *catalog, struct config *config, struct state *state);
 /** Forget cached snapshots: the owner rolled back. */
 void vindex__store_forget(struct store *store);
 
