@@ -43,7 +43,6 @@ enum {
     FULL_BYTES = 1 << 20 /* a disk with less left is called full */
 };
 
-
 struct env_hooks vindex__env_hooks;
 
 static struct {
