@@ -398,5 +398,6 @@ int sqlite3_vindex_init(sqlite3 *db, char **error, const sqlite3_api_routines *a
         sqlite3_create_module_v2(db, "vindex", &vindex_module.v3, module, vindex__module_unref);
     if (rc == SQLITE_OK) rc = vindex__sql_register_inspectors(module);
     if (rc == SQLITE_OK) rc = vindex__sql_register_scalars(db);
+    if (rc == SQLITE_OK) rc = vindex__sql_register_selection(db);
     return rc;
 }
