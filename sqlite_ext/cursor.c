@@ -175,11 +175,10 @@ static vindex_filter batch_filter(struct cursor *c)
     return filter;
 }
 
-/* The hits from `first` on are given from now on. */
-static int remember_given(struct cursor *c, size_t first)
+/* The hits of the batch before are not to come again. */
+static int remember_given(struct cursor *c)
 {
-    if (c->is_last) return SQLITE_OK;
-    for (size_t i = first; i < c->n_hits; i++)
+    for (size_t i = 0; i < c->n_hits; i++)
         if (!vindex__ids_add(&c->given, c->hits[i].id)) return SQLITE_NOMEM;
     vindex__ids_sort(&c->given);
     if (c->has_ids) vindex__ids_reduce(&c->ids, &c->given, false);
@@ -249,12 +248,14 @@ static int load(struct cursor *c, bool everything)
     struct vector_index *v = NULL;
     uint64_t want = 0;
     size_t n = 0;
+    int rc = remember_given(c);
+    if (rc != SQLITE_OK) return rc;
     if (c->at > 0) {
         memmove(c->hits, c->hits + c->at, (c->n_hits - c->at) * sizeof *c->hits);
         c->n_hits -= c->at;
         c->at = 0;
     }
-    int rc = vindex__table_searcher(c->table, c->number, &v);
+    rc = vindex__table_searcher(c->table, c->number, &v);
     if (rc == SQLITE_OK) rc = plan_batch(c, v, everything, &want);
     if (rc == SQLITE_OK && want == 0) c->is_last = true;
     if (rc != SQLITE_OK || want == 0) return rc;
@@ -267,7 +268,7 @@ static int load(struct cursor *c, bool everything)
     if (rc != SQLITE_OK) return rc;
     if (c->plan.by == BY_SCORE_DESC) reverse(c->hits + c->n_hits, n);
     c->n_hits += n;
-    return remember_given(c, c->n_hits - n);
+    return SQLITE_OK;
 }
 
 static double similarity_of(const struct cursor *c, double score)
