@@ -263,19 +263,32 @@ static int reduce_by(struct table *table, const struct plan_term *term, sqlite3_
     return rc;
 }
 
+static bool has_number(sqlite3_value *list)
+{
+    sqlite3_value *item = NULL;
+    int rc = sqlite3_vtab_in_first(list, &item);
+    while (rc == SQLITE_OK && item && !is_number(item))
+        rc = sqlite3_vtab_in_next(list, &item);
+    return rc == SQLITE_OK && item;
+}
+
+static bool is_ambiguous(const struct schema_column *column, const struct plan_term *term,
+                         sqlite3_value *value)
+{
+    if (term->is_list) return column->affinity == AFFINITY_TEXT && has_number(value);
+    return has_unknown_collation(column, term) || has_unknown_affinity(column, term, value);
+}
+
 bool vindex__filter_is_ambiguous(const struct table *table, const struct plan *plan,
                                  sqlite3_value **values)
 {
-    for (int i = 0; i < plan->n_terms; i++) {
+    bool found = false;
+    for (int i = 0; i < plan->n_terms && !found; i++) {
         const struct plan_term *term = &plan->terms[i];
-        if (term->role != ROLE_VALUE) continue;
-        const struct schema_column *column = &table->schema.columns[term->column];
-        if (term->is_list ? column->affinity == AFFINITY_TEXT
-                          : has_unknown_collation(column, term) ||
-                                has_unknown_affinity(column, term, values[i]))
-            return true;
+        if (term->role == ROLE_VALUE)
+            found = is_ambiguous(&table->schema.columns[term->column], term, values[i]);
     }
-    return false;
+    return found;
 }
 
 int vindex__filter_ids(struct table *table, const struct plan *plan, sqlite3_value **values,
