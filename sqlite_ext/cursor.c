@@ -6,6 +6,7 @@
 #include "cursor.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #include "filter.h"
 #include "vector.h"
@@ -33,8 +34,10 @@ struct cursor {
     float recall;       /* 0: the index's default */
     double worst_score; /* a row above ends the stream */
     double least_similarity;
-    struct ids ids; /* the rows left by the terms */
+    struct ids ids; /* the rows left by the terms, read as widely as they can be */
     bool has_ids;
+    struct ids likely_ids; /* with k: the same as they most likely are, where that is fewer */
+    bool has_likely_ids;
     struct ids given;
     vindex_hit *hits;
     size_t n_hits, capacity, at;
@@ -77,10 +80,10 @@ static void reset(struct cursor *c)
     sqlite3_free(c->text);
     c->text = NULL;
     c->query.data = NULL;
-    c->ids.n = c->given.n = 0;
+    c->ids.n = c->likely_ids.n = c->given.n = 0;
     c->n_hits = c->at = 0;
     c->n_batches = 0;
-    c->is_last = c->is_eof = c->has_ids = false;
+    c->is_last = c->is_eof = c->has_ids = c->has_likely_ids = false;
     c->recall = 0;
     c->worst_score = INFINITY;
     c->least_similarity = -INFINITY;
@@ -96,6 +99,7 @@ int vindex__cursor_close(sqlite3_vtab_cursor *base)
     reset(c);
     vindex__sql_vector_deinit(&c->query);
     vindex__ids_free(&c->ids);
+    vindex__ids_free(&c->likely_ids);
     vindex__ids_free(&c->given);
     sqlite3_free(c->hits);
     sqlite3_free(c);
@@ -171,11 +175,10 @@ static vindex_filter batch_filter(struct cursor *c)
     return filter;
 }
 
-/* The hits from `first` on are given from now on. */
-static int remember_given(struct cursor *c, size_t first)
+/* The hits of the batch before are not to come again. */
+static int remember_given(struct cursor *c)
 {
-    if (c->is_last) return SQLITE_OK;
-    for (size_t i = first; i < c->n_hits; i++)
+    for (size_t i = 0; i < c->n_hits; i++)
         if (!vindex__ids_add(&c->given, c->hits[i].id)) return SQLITE_NOMEM;
     vindex__ids_sort(&c->given);
     if (c->has_ids) vindex__ids_reduce(&c->ids, &c->given, false);
@@ -191,40 +194,81 @@ static void reverse(vindex_hit *hits, size_t n)
     }
 }
 
+/* The `want` nearest of the rows of the filter, behind the hits there are. */
+static int search(struct cursor *c, struct vector_index *v, const vindex_filter *filter,
+                  uint64_t want, size_t *n)
+{
+    vindex_search_options options = VINDEX_SEARCH_OPTIONS_INIT;
+    vindex_vectors query = vindex__sql_vectors(&c->query);
+    *n = 0;
+    int rc = make_room(c, want);
+    if (rc != SQLITE_OK) return rc;
+    options.recall = c->is_last && !c->plan.has_k ? 1 : c->recall;
+    options.filter = filter;
+    options.cancel = vindex__table_is_interrupted;
+    options.cancel_context = c->table;
+    vindex_hit *hits = c->hits + c->n_hits;
+    rc = vindex__table_status(c->table, v,
+                              vindex_search(v->searcher, &query, (size_t)want, &options, hits));
+    while (rc == SQLITE_OK && *n < want && hits[*n].id != VINDEX_ID_NONE)
+        ++*n;
+    return rc;
+}
+
+static int compare_hits(const void *a, const void *b)
+{
+    const vindex_hit *x = a, *y = b;
+    if (x->score != y->score) return x->score < y->score ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* With k and terms of two readings: the k nearest of each (filter.h). */
+static int add_likely(struct cursor *c, struct vector_index *v, size_t *n)
+{
+    vindex_filter filter = {
+        .kind = VINDEX_FILTER_IDS, .ids = c->likely_ids.items, .n = c->likely_ids.n};
+    uint64_t want = c->k < c->likely_ids.n ? c->k : c->likely_ids.n;
+    size_t n_more = 0, to = 0;
+    if (want == 0) return SQLITE_OK;
+    c->n_hits += *n;
+    int rc = search(c, v, &filter, want, &n_more);
+    c->n_hits -= *n;
+    if (rc != SQLITE_OK) return rc;
+    vindex_hit *hits = c->hits + c->n_hits;
+    qsort(hits, *n + n_more, sizeof *hits, compare_hits);
+    for (size_t i = 0; i < *n + n_more; i++)
+        if (to == 0 || hits[i].id != hits[to - 1].id) hits[to++] = hits[i];
+    *n = to;
+    return SQLITE_OK;
+}
+
 /* Append the next batch; everything: all that is left at once. */
 static int load(struct cursor *c, bool everything)
 {
     struct vector_index *v = NULL;
-    vindex_search_options options = VINDEX_SEARCH_OPTIONS_INIT;
     uint64_t want = 0;
+    size_t n = 0;
+    int rc = remember_given(c);
+    if (rc != SQLITE_OK) return rc;
     if (c->at > 0) {
         memmove(c->hits, c->hits + c->at, (c->n_hits - c->at) * sizeof *c->hits);
         c->n_hits -= c->at;
         c->at = 0;
     }
-    int rc = vindex__table_searcher(c->table, c->number, &v);
+    rc = vindex__table_searcher(c->table, c->number, &v);
     if (rc == SQLITE_OK) rc = plan_batch(c, v, everything, &want);
     if (rc == SQLITE_OK && want == 0) c->is_last = true;
-    if (rc == SQLITE_OK && want > 0) rc = make_room(c, want);
     if (rc != SQLITE_OK || want == 0) return rc;
 
     vindex_filter filter = batch_filter(c);
-    vindex_vectors query = vindex__sql_vectors(&c->query);
-    options.recall = c->is_last && !c->plan.has_k ? 1 : c->recall;
-    options.filter = &filter;
-    options.cancel = vindex__table_is_interrupted;
-    options.cancel_context = c->table;
-    vindex_hit *batch = c->hits + c->n_hits;
-    size_t n = 0;
-    rc = vindex__table_status(c->table, v,
-                              vindex_search(v->searcher, &query, (size_t)want, &options, batch));
+    rc = search(c, v, &filter, want, &n);
     if (rc != SQLITE_OK) return rc;
-    while (n < want && batch[n].id != VINDEX_ID_NONE)
-        n++;
     if (n < want) c->is_last = true;
-    if (c->plan.by == BY_SCORE_DESC) reverse(batch, n);
+    if (c->has_likely_ids) rc = add_likely(c, v, &n);
+    if (rc != SQLITE_OK) return rc;
+    if (c->plan.by == BY_SCORE_DESC) reverse(c->hits + c->n_hits, n);
     c->n_hits += n;
-    return remember_given(c, c->n_hits - n);
+    return SQLITE_OK;
 }
 
 static double similarity_of(const struct cursor *c, double score)
@@ -382,6 +426,19 @@ static int read_term(struct cursor *c, const struct plan_term *term, sqlite3_val
     return SQLITE_OK;
 }
 
+static int read_filters(struct cursor *c, sqlite3_value **values)
+{
+    bool has_any = false;
+    if (c->plan.has_k && c->k == 0) return SQLITE_OK;
+    int rc = vindex__filter_ids(c->table, &c->plan, values, READING_WIDEST, &c->ids, &c->has_ids);
+    if (rc != SQLITE_OK || !c->plan.has_k ||
+        !vindex__filter_is_ambiguous(c->table, &c->plan, values))
+        return rc;
+    rc = vindex__filter_ids(c->table, &c->plan, values, READING_LIKELY, &c->likely_ids, &has_any);
+    c->has_likely_ids = c->likely_ids.n < c->ids.n;
+    return rc;
+}
+
 static int begin_nearest(struct cursor *c, sqlite3_value **values)
 {
     uint64_t limit = 0;
@@ -390,8 +447,7 @@ static int begin_nearest(struct cursor *c, sqlite3_value **values)
         rc = read_term(c, &c->plan.terms[i], values[i], &limit);
     if (rc != SQLITE_OK || c->is_eof) return rc;
     c->first_batch = limit > FIRST_BATCH ? limit : FIRST_BATCH;
-    if (!c->plan.has_k || c->k > 0)
-        rc = vindex__filter_ids(c->table, &c->plan, values, &c->ids, &c->has_ids);
+    rc = read_filters(c, values);
     return rc == SQLITE_OK ? settle(c) : rc;
 }
 

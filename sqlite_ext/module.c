@@ -138,11 +138,11 @@ static void read_constraint(const struct table *table, sqlite3_index_info *info,
         return;
     }
     c->is_list = c->op == OP_EQ && sqlite3_vtab_in(info, i, -1);
-    if (c->column < 0 || c->column >= table->schema.n_columns) return;
+    if (c->column < PLAN_ROWID || c->column >= table->schema.n_columns) return;
     sqlite3_value *value = NULL;
-    bool may_be_derived = c->op == OP_GE || c->op == OP_LT || c->op == OP_LIKE || c->op == OP_GLOB;
-    if (may_be_derived && sqlite3_vtab_rhs_value(info, i, &value) == SQLITE_OK && value &&
-        sqlite3_value_type(value) == SQLITE_TEXT)
+    c->is_literal = sqlite3_vtab_rhs_value(info, i, &value) == SQLITE_OK && value;
+    if (c->column < 0) return;
+    if (value && sqlite3_value_type(value) == SQLITE_TEXT)
         c->text = (const char *)sqlite3_value_text(value);
     const char *collation = sqlite3_vtab_collation(info, i);
     if (collation && sqlite3_stricmp(collation, "BINARY") != 0) c->collation = collation;
@@ -151,8 +151,10 @@ static void read_constraint(const struct table *table, sqlite3_index_info *info,
 /* colUsed has one bit for all columns from 63 on. */
 static bool reads_inputs(const struct table *table, const sqlite3_index_info *info)
 {
-    for (int i = HIDDEN_QUERY; i <= HIDDEN_RECALL; i++) {
-        int column = table->schema.n_columns + i;
+    static const enum hidden_column inputs[] = {HIDDEN_QUERY, HIDDEN_K, HIDDEN_RECALL,
+                                                HIDDEN_COMMAND};
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        int column = table->schema.n_columns + (int)inputs[i];
         if (info->colUsed >> (column < 63 ? column : 63) & 1) return true;
     }
     return false;
@@ -210,6 +212,30 @@ static int x_best_index(sqlite3_vtab *base, sqlite3_index_info *info)
     sqlite3_free(constraints);
     sqlite3_free(orders);
     return rc;
+}
+
+/* MATCH is no test of a row: this is what runs where SQLite could not make it the question. */
+static void refuse_match(sqlite3_context *context, int n, sqlite3_value **values)
+{
+    struct table *table = sqlite3_user_data(context);
+    char *text = sqlite3_mprintf("%s: MATCH asks a question and cannot stand inside OR, NOT or an "
+                                 "expression: join it to the "
+                                 "other terms by AND, or write query = ... in its place",
+                                 table->name);
+    (void)n;
+    (void)values;
+    sqlite3_result_error(context, text ? text : "out of memory", -1);
+    sqlite3_free(text);
+}
+
+static int x_find_function(sqlite3_vtab *base, int n, const char *name,
+                           void (**function)(sqlite3_context *, int, sqlite3_value **),
+                           void **context)
+{
+    if (n != 2 || sqlite3_stricmp(name, "match") != 0) return 0;
+    *function = refuse_match;
+    *context = base;
+    return 1;
 }
 
 /* ---- transactions -------------------------------------------------------------------------------- */
@@ -334,6 +360,7 @@ static const struct module_v4 vindex_module = {
             .xSync = x_sync,
             .xCommit = x_commit,
             .xRollback = x_rollback,
+            .xFindFunction = x_find_function,
             .xRename = x_rename,
             .xSavepoint = x_savepoint,
             .xRelease = x_release,
@@ -371,5 +398,6 @@ int sqlite3_vindex_init(sqlite3 *db, char **error, const sqlite3_api_routines *a
         sqlite3_create_module_v2(db, "vindex", &vindex_module.v3, module, vindex__module_unref);
     if (rc == SQLITE_OK) rc = vindex__sql_register_inspectors(module);
     if (rc == SQLITE_OK) rc = vindex__sql_register_scalars(db);
+    if (rc == SQLITE_OK) rc = vindex__sql_register_selection(db);
     return rc;
 }

@@ -63,6 +63,13 @@ static enum plan_status error(struct plan *plan, const char *text)
     return PLAN_ERROR;
 }
 
+/* Only where it could be otherwise: beside a column's value the number 5 compares as a number. */
+static bool is_as_text(const struct schema *schema, const struct plan_constraint *c)
+{
+    return c->is_literal && !c->is_list && c->op <= OP_IS_NOT &&
+           schema->columns[c->column].affinity == AFFINITY_TEXT;
+}
+
 static enum plan_status add(struct planner *p, int i, enum plan_role role)
 {
     const struct plan_constraint *c = &p->request->constraints[i];
@@ -79,6 +86,7 @@ static enum plan_status add(struct planner *p, int i, enum plan_role role)
         .is_list =
             c->is_list && (role == ROLE_ROWID || role == ROLE_VALUE) && plan->kind == PLAN_NEAREST,
         .is_consumed = role == ROLE_QUERY || role == ROLE_K || role == ROLE_RECALL,
+        .is_as_text = role == ROLE_VALUE && is_as_text(p->schema, c),
         .collation = c->collation,
     };
     return PLAN_OK;
@@ -137,6 +145,26 @@ static bool bounds_score(const struct schema *schema, const struct plan_constrai
     return is_similarity(schema, c->column) && (c->op == OP_GT || c->op == OP_GE || c->op == OP_EQ);
 }
 
+/*
+ * `a = 5` leaves one value of a: another term on a is one on what stands on its other side, the same for each row
+ * if that is another table's. SQLite offers such terms, with 5 put in for a, also where the other side is of this
+ * table (`b <> a`); they can never be known beforehand and are tested after k, as any expression is.
+ *
+ * A number of unknown origin leaves several texts ('5', '05'): then every other order of the join comes first.
+ */
+static bool is_fixed(struct planner *p, int column)
+{
+    for (int i = 0; i < p->request->n_constraints; i++) {
+        const struct plan_constraint *c = &p->request->constraints[i];
+        if (c->column != column || c->op != OP_EQ || !c->is_usable || c->is_list || c->collation)
+            continue;
+        if (p->schema->columns[column].affinity == AFFINITY_TEXT && !c->is_literal)
+            p->plan->is_last_resort = true;
+        return true;
+    }
+    return false;
+}
+
 static enum plan_status nearest_term(struct planner *p, int i)
 {
     const struct plan_constraint *c = &p->request->constraints[i];
@@ -151,7 +179,7 @@ static enum plan_status nearest_term(struct planner *p, int i)
         return add(p, i, ROLE_ROWID);
     }
     if (is_kind(p->schema, c->column, COLUMN_METADATA) && is_value_op(c->op)) {
-        if (!c->is_usable) return has_k ? PLAN_IMPOSSIBLE : PLAN_OK;
+        if (!c->is_usable) return has_k && !is_fixed(p, c->column) ? PLAN_IMPOSSIBLE : PLAN_OK;
         return is_derived(p->request, c) ? PLAN_OK : add(p, i, ROLE_VALUE);
     }
     if (!has_k && c->is_usable && bounds_score(p->schema, c)) return add(p, i, ROLE_SCORE);
@@ -210,32 +238,44 @@ static void order_scan(struct planner *p)
 
 /* ---- the plan ----------------------------------------------------------------------------------- */
 
+/* A search in which one row is left, which another table names: as in a join by rowid. */
+static bool is_lookup(const struct plan_request *request, const struct plan *plan)
+{
+    bool found = false;
+    for (int i = 0; i < plan->n_terms; i++) {
+        const struct plan_term *term = &plan->terms[i];
+        if (term->role == ROLE_VALUE) return false;
+        if (term->role == ROLE_ROWID && term->op == OP_EQ && !term->is_list &&
+            !request->constraints[term->constraint].is_literal)
+            found = true;
+    }
+    return found;
+}
+
 /*
  * Costs only have to rank: one row, a search, a scan of everything. A search is dear enough that a table it
- * is joined with by rowid is looked up from it, not the other way round. SQLite also asks what each arm of an OR
- * would cost alone, without the query beside it: answered arm by arm, k would mean something else.
+ * is joined with by rowid is looked up from it, not the other way round.
+ *
+ * SQLite also asks what each arm of an OR would cost alone. Answered arm by arm, k would mean something else, and
+ * an arm as it is run has lost the MATCH, which newer versions (3.53) still show when they ask. So further terms
+ * make no search cheaper: then no two arms are cheaper than the one search.
  */
-static void estimate(struct plan *plan, bool lacks_query)
+static void estimate_nearest(const struct plan_request *request, struct plan *plan)
 {
-    int n_values = 0;
-    bool is_one = plan->kind == PLAN_ROW;
-    for (int i = 0; i < plan->n_terms; i++) {
-        if (plan->terms[i].role == ROLE_VALUE) n_values++;
-        if (plan->terms[i].role == ROLE_ROWID && plan->terms[i].op == OP_EQ &&
-            !plan->terms[i].is_list)
-            is_one = true;
-    }
+    bool is_one = is_lookup(request, plan);
+    plan->cost = is_one ? 200 : plan->has_k ? 10000 : 20000;
+    plan->n_rows = is_one ? 1 : plan->has_k ? 10 : 10000;
+    if (plan->is_last_resort) plan->cost = 1e49;
+}
+
+static void estimate_scan(const struct plan_request *request, struct plan *plan)
+{
     double left = 1;
-    for (int i = 0; i < n_values && i < 3; i++)
-        left /= 4;
-    if (plan->kind == PLAN_NEAREST) {
-        plan->cost = is_one ? 200 : plan->has_k ? 10000 : 20000;
-        plan->n_rows = is_one ? 1 : plan->has_k ? 10 : (long long)(10000 * left);
-    } else {
-        plan->cost = is_one ? 10 : 2000000 * (0.5 + left / 2);
-        plan->n_rows = is_one ? 1 : (long long)(1000000 * left);
-    }
-    if (lacks_query) plan->cost = 1e50;
+    for (int i = 0; i < plan->n_terms && left > 0.02; i++)
+        if (plan->terms[i].role == ROLE_VALUE) left /= 4;
+    plan->cost = plan->kind == PLAN_ROW ? 10 : 2000000 * (0.5 + left / 2);
+    plan->n_rows = plan->kind == PLAN_ROW ? 1 : (long long)(1000000 * left);
+    if (request->reads_inputs) plan->cost = 1e50;
 }
 
 /* The query's own column: hidden ones ask the first vector column. */
@@ -304,8 +344,12 @@ enum plan_status vindex__sql_plan(const struct plan_request *request, struct pla
     status = add_queries(&p);
     bool has_query = plan->n_terms > 0;
     if (status == PLAN_OK) status = has_query ? plan_nearest(&p) : plan_scan(&p);
-    if (status == PLAN_OK) estimate(plan, !has_query && request->reads_inputs);
-    return status;
+    if (status != PLAN_OK) return status;
+    if (has_query)
+        estimate_nearest(request, plan);
+    else
+        estimate_scan(request, plan);
+    return PLAN_OK;
 }
 
 /* ---- text --------------------------------------------------------------------------------------- */
@@ -403,6 +447,7 @@ static void put_term(struct printer *p, const struct plan_term *term, int number
         put(p, term->is_list ? "in" : op_words[term->op]);
     }
     put(p, argument);
+    if (term->is_as_text) put(p, " as text");
     if (term->role == ROLE_VALUE && term->collation) {
         put(p, " collate ");
         put_name(p, term->collation);
@@ -545,7 +590,9 @@ static bool take_term(char **at, const struct schema *schema, struct plan *plan)
     if (!found || !take_op(at, &term)) return false;
     term.role = role_of(schema, &term);
     if (term.role == ROLE_K) plan->has_k = true;
-    if (!take_number(at) || !take_collation(at, &term)) return false;
+    if (!take_number(at)) return false;
+    term.is_as_text = take(at, " as text");
+    if (!take_collation(at, &term)) return false;
     plan->terms[plan->n_terms++] = term;
     return true;
 }

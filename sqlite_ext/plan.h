@@ -39,6 +39,7 @@ struct plan_constraint {
     bool is_list;          /* EQ that was written IN (...) */
     const char *collation; /* NULL: BINARY */
     const char *text;      /* the right side, where it is a text known beforehand */
+    bool is_literal;       /* the right side was written out, and so is of no column's type */
 };
 
 struct plan_order {
@@ -54,7 +55,8 @@ struct plan_request {
     int n_orders;
     int distinct; /* as sqlite3_vtab_distinct says */
     bool
-        reads_inputs; /* the statement names query, k or recall, perhaps not in these constraints */
+        reads_inputs; /* the statement names query, k, recall or the command column, perhaps not in these
+                          constraints */
 };
 
 enum plan_kind { PLAN_SCAN, PLAN_ROW, PLAN_NEAREST };
@@ -78,6 +80,7 @@ struct plan_term {
     int constraint; /* its place in the request */
     bool is_list;
     bool is_consumed; /* SQLite need not test it again */
+    bool is_as_text;  /* a TEXT column with a literal: texts are compared */
     const char *collation;
 };
 
@@ -89,7 +92,8 @@ struct plan {
     struct plan_term terms[PLAN_TERMS_MAX]; /* as arguments: term i has number i + 1 */
     int n_terms;
     bool has_k;
-    bool is_ordered; /* rows come as ORDER BY asks */
+    bool is_ordered;     /* rows come as ORDER BY asks */
+    bool is_last_resort; /* better any other order of the join */
     double cost;
     long long n_rows;
     char message[200]; /* of PLAN_ERROR */

@@ -80,16 +80,26 @@ static bool take_number(struct json *json, double *value)
     return true;
 }
 
-/* Calls `each` for every number. False: not an array of numbers, or each said so. */
-static bool walk(const char *text, size_t size, bool (*each)(void *context, double value),
-                 void *context)
+static bool take_null(struct json *json, double *value)
+{
+    skip_space(json);
+    if (json->end - json->at < 4 || memcmp(json->at, "null", 4) != 0) return false;
+    json->at += 4;
+    *value = (double)NAN;
+    return true;
+}
+
+bool vindex__sql_json_walk(const char *text, size_t size, bool takes_null,
+                           bool (*each)(void *context, double value), void *context)
 {
     struct json json = {text, text + size};
     double value;
     if (!take_char(&json, '[')) return false;
     if (!take_char(&json, ']')) {
         do {
-            if (!take_number(&json, &value) || !each(context, value)) return false;
+            if (!take_number(&json, &value) && !(takes_null && take_null(&json, &value)))
+                return false;
+            if (!each(context, value)) return false;
         } while (take_char(&json, ','));
         if (!take_char(&json, ']')) return false;
     }
@@ -107,7 +117,7 @@ static bool count_one(void *context, double value)
 long long vindex__sql_json_count(const char *text, size_t size)
 {
     long long n = 0;
-    return walk(text, size, count_one, &n) ? n : -1;
+    return vindex__sql_json_walk(text, size, false, count_one, &n) ? n : -1;
 }
 
 /* ---- what a type can hold ------------------------------------------------------------------------ */
@@ -265,7 +275,7 @@ static int read_json(sqlite3_value *value, const struct vector_shape *shape, str
     if (!text || !reserve(vector, bytes)) return SQLITE_NOMEM;
     memset(vector->owned, 0, bytes);
     struct filling filling = {.shape = shape, .out = vector->owned};
-    bool is_array = walk(text, size, fill_one, &filling);
+    bool is_array = vindex__sql_json_walk(text, size, false, fill_one, &filling);
     vector->type = is_float ? VINDEX_FLOAT : shape->type;
     vector->data = vector->owned;
     if (is_array && filling.n == shape->dim) return SQLITE_OK;

@@ -37,6 +37,13 @@ vindex_vectors vindex__sql_vectors(const struct vector *vector);
 /** A JSON array of the numbers, in the fewest digits that give the same number back. NULL: no memory. */
 char *vindex__sql_vector_json(uint32_t type, uint32_t dim, const void *data);
 
+/**
+ * Calls `each` for every number of a JSON array, with takes_null also for every null, as NaN. False: the text (which
+ * ends with a NUL) is none, or `each` said so.
+ */
+bool vindex__sql_json_walk(const char *text, size_t size, bool takes_null,
+                           bool (*each)(void *context, double value), void *context);
+
 /** Numbers in a JSON array, -1 if it is none. */
 long long vindex__sql_json_count(const char *text, size_t size);
 

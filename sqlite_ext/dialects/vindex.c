@@ -326,6 +326,10 @@ static int value_column(struct parser *p, struct schema_column *column, const ch
         column->collation = keep(p, p->lexer.token.text);
         advance(&p->lexer, false);
     }
+    if (is_word(&p->lexer.token, "primary"))
+        return refuse(p,
+                      "a vindex table's key is its rowid: leave an integer key out and use rowid; "
+                      "a text key is a metadata column without PRIMARY KEY");
     if (p->lexer.token.kind != TOKEN_END)
         return refuse(p, "nothing may follow the type but COLLATE name; '%s' does",
                       p->lexer.token.text);

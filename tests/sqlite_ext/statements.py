@@ -73,7 +73,7 @@ class Generator:
         for i in range(12):
             statements.append("INSERT INTO o VALUES(%d, %s, %s, %s, %s)" % (
                 i, quote(self.random.choice(ids + [9999, None])), quote(self.random.choice(LANGS)),
-                quote(self.pick(5, 2001, 2003, None)), quote(self.pick(5, "5", 2001.0, "en"))))
+                quote(self.pick(5, 2001, 2003, None, "1x")), quote(self.pick(5, "5", 2001.0, "en"))))
         for change in ("DELETE FROM %s WHERE {id} % 7 = 3", "UPDATE %s SET lang = 'up' WHERE {id} % 11 = 4",
                        "UPDATE %s SET embedding = NULL WHERE {id} % 29 = 5"):
             for table in ("docs", "plain"):
@@ -84,16 +84,21 @@ class Generator:
     # ---- terms ----------------------------------------------------------------------------------
 
     def literal(self, column):
+        """A value written out, or bound."""
         if column in ("lang", "tag"):
-            if self.k is not None:  # text against a number is ambiguous: not before k (README, "Filters")
-                return quote(self.random.choice(LANGS + TAGS + [None]))
-            return quote(self.random.choice(LANGS + TAGS + [None, 5, 2001, 5.0, "EN"]))
-        return quote(self.random.choice([None, 2001, 2001.5, "2001", 1999, "x", 0, 2.25, "2.25", -1, 2004]))
+            value = self.random.choice(LANGS + TAGS + [None, 5, 2001, 5.0, "EN"])
+        else:
+            value = self.random.choice([None, 2001, 2001.5, "2001", 1999, "x", 0, 2.25, "2.25", -1, 2004])
+        if self.chance(0.7):
+            return quote(value)
+        name = "p%d" % len(self.parameters)
+        self.parameters[name] = value
+        return ":" + name
 
     def other(self, column):
         """A column of o to compare with."""
         if self.k is not None and column in ("lang", "tag"):
-            return "lang"
+            return self.pick("lang", "n")  # a number of no type is a guess before k (README, "Filters")
         return self.pick("lang", "n", "x")
 
     def before_k(self, alias):
@@ -104,9 +109,12 @@ class Generator:
         collate = self.pick("", "", "", " COLLATE NOCASE", " COLLATE BINARY", " COLLATE RTRIM")
         if kind < 5:
             op = self.pick("=", "!=", "<", "<=", ">", ">=", "IS", "IS NOT", "=", ">", "<=")
-            if self.k is not None and op in ("!=", "IS NOT"):  # SQLite does not tell their collation
-                name, collate = name.replace(".tag", ".lang"), ""
-            return "%s %s %s%s" % (name, op, self.literal(column), collate)
+            if self.k is not None and op in ("!=", "IS NOT"):  # beside k no COLLATE (README, "Filters")
+                collate = ""
+            literal = self.literal(column)
+            if self.k is not None and column in ("lang", "tag") and literal[0] != "'":
+                collate = ""
+            return "%s %s %s%s" % (name, op, literal, collate)
         if kind == 5:
             return "%s %s" % (name, self.pick("IS NULL", "IS NOT NULL", "NOTNULL"))
         if kind == 6:
@@ -140,6 +148,9 @@ class Generator:
             "%s.rowid = %d" % (alias, self.random.choice(self.ids)),
             "abs(%s.year) %% 2 = 1" % alias, "+%s.year > 2000" % alias,
             "%s.body = %s" % (alias, quote(self.pick("body", 7))), "%s.body IS NULL" % alias,
+            "%s.body <> %s.year" % (alias, alias), "+%s.lang <> %s.year" % (alias, alias),
+            "abs(%s.price) %s %s.year" % (alias, self.pick("<>", "IS NOT", "<"), alias),
+            "((%s.rowid > 20 AND %s.lang > 'd') OR %s.rowid = 7)" % (alias, alias, alias),
             "%s.lang NOT LIKE 'e%%'" % alias, "%s.year NOT IN (2001, 2002)" % alias,
             "length(%s.lang) <> length(%s.tag)" % (alias, alias),
             "(%s.lang = 'en' OR %s.year > 2001)" % (alias, alias),
@@ -150,6 +161,7 @@ class Generator:
     def case(self):
         """(A, B, whether the order of rows is the same too)"""
         self.q = quote(self.vector())
+        self.parameters = {}
         self.k = self.pick(0, 1, 3, 10, 50, 1000) if self.chance(0.5) else None
         return self.pick(self.simple, self.simple, self.simple, self.unasked, self.point, self.join,
                          self.join_each, self.join_each, self.left_join, self.nested, self.compound,
@@ -308,9 +320,11 @@ class Generator:
     def join_each(self):
         """With k and a metadata term on the other table: k for each of its rows."""
         form, before, after = self.parts()
-        terms = ["@.lang = o.lang", "@.year = o.n", "@.year >= o.n", "@.tag > o.lang", "@.price < o.n"]
+        terms = ["@.lang = o.lang", "@.year = o.n", "@.year >= o.n", "@.tag > o.lang", "@.price < o.n",
+                 "@.lang = o.n", "@.tag != o.lang", "@.tag IS NOT o.lang", "@.lang != o.n"]
         if self.k is None:
-            terms += ["@.lang = o.x", "@.lang = o.n", "@.lang >= o.n"]
+            terms += ["@.lang = o.x", "@.lang >= o.n", "@.lang < o.n", "@.tag > o.x", "@.lang > o.x",
+                      "@.lang != o.x"]
         before = before + [self.random.choice(terms)]
         order = self.pick("o, {T}", "{T}, o", "o JOIN {T}", "o CROSS JOIN {T}", "{T} JOIN o")
 
@@ -402,9 +416,9 @@ class Generator:
         return a, b, False
 
 
-def run(db, sql):
+def run(db, sql, parameters):
     try:
-        return db.execute(sql).fetchall()
+        return db.execute(sql, parameters).fetchall()
     except sqlite3.Error as error:
         return "error: %s" % error
 
@@ -435,14 +449,14 @@ def main():
             a, b, ordered = generator.case()
             done += 1
             if dump:
-                dump.write(json.dumps({"a": a, "b": b, "ordered": ordered}) + "\n")
-            got, expected = run(db, a), run(db, b)
+                dump.write(json.dumps({"a": a, "b": b, "ordered": ordered, "parameters": generator.parameters}) + "\n")
+            got, expected = run(db, a, generator.parameters), run(db, b, generator.parameters)
             n_rows += len(expected)
             if not same(got, expected, ordered):
                 wrong += 1
                 if wrong <= 5:
-                    print("seed %d, statement %d\n  A %s\n  B %s\n  got      %s\n  expected %s" % (
-                        seed, done, a, b, str(got)[:600], str(expected)[:600]))
+                    print("seed %d, statement %d\n  A %s\n  B %s\n  with %s\n  got      %s\n  expected %s" % (
+                        seed, done, a, b, generator.parameters, str(got)[:600], str(expected)[:600]))
         db.execute("INSERT INTO docs(docs) VALUES('integrity-check')")
         db.close()
     print("SQLite %s, seed %d: %d statements, %d rows, %d differ" % (

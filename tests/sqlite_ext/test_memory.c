@@ -85,6 +85,10 @@ static const struct scenario {
      "SELECT vindex_to_json(vindex_from_json('[1,2.5]')), vindex_distance('[1,2]', '[3,4]', "
      "'cosine')",
      1},
+    {"k nearest with terms of two readings", "",
+     "SELECT rowid, score FROM docs('[1,2,1]') WHERE k = 5 AND lang != 5 AND lang >= 5", 1},
+    {"the best of a row", "",
+     "SELECT * FROM vindex_topk('[1,5,null,3]', 3, 'min'); SELECT vindex_recall(100, 5, 10, 1)", 1},
 };
 enum { N_SCENARIOS = sizeof scenarios / sizeof *scenarios };
 

@@ -32,27 +32,31 @@ static const struct schema schema = {
 
 #define YES(column, op)                                                                            \
     {                                                                                              \
-        column, op, true, false, NULL, NULL                                                        \
+        column, op, true, false, NULL, NULL, false                                                 \
     }
 #define NO(column, op)                                                                             \
     {                                                                                              \
-        column, op, false, false, NULL, NULL                                                       \
+        column, op, false, false, NULL, NULL, false                                                \
     }
 #define LIST(column)                                                                               \
     {                                                                                              \
-        column, OP_EQ, true, true, NULL, NULL                                                      \
+        column, OP_EQ, true, true, NULL, NULL, false                                               \
     }
 #define NO_LIST(column)                                                                            \
     {                                                                                              \
-        column, OP_EQ, false, true, NULL, NULL                                                     \
+        column, OP_EQ, false, true, NULL, NULL, false                                              \
     }
 #define COLLATED(column, op, name)                                                                 \
     {                                                                                              \
-        column, op, true, false, name, NULL                                                        \
+        column, op, true, false, name, NULL, false                                                 \
     }
 #define TEXT(column, op, text)                                                                     \
     {                                                                                              \
-        column, op, true, false, NULL, text                                                        \
+        column, op, true, false, NULL, text, false                                                 \
+    }
+#define LITERAL(column, op)                                                                        \
+    {                                                                                              \
+        column, op, true, false, NULL, NULL, true                                                  \
     }
 
 static const struct plan_case {
@@ -402,6 +406,30 @@ static const struct plan_case {
      0,
      "scan by rowid",
      0},
+    {"a text with a number written out",
+     {YES(QUERY, OP_EQ), LITERAL(LANG, OP_LT), LITERAL(YEAR, OP_EQ), LITERAL(LANG, OP_IS_NULL)},
+     4,
+     {{0, 0}},
+     0,
+     0,
+     "nearest embedding match ?1, lang < ?2 as text, year = ?3, lang is null ?4, by score",
+     0},
+    {"a term on a column with one value, k",
+     {YES(QUERY, OP_EQ), YES(K, OP_EQ), YES(YEAR, OP_EQ), NO(YEAR, OP_NE)},
+     4,
+     {{0, 0}},
+     0,
+     0,
+     "nearest embedding match ?1, k = ?2, year = ?3, by score",
+     0},
+    {"a term on a column with one of a list, k",
+     {YES(QUERY, OP_EQ), YES(K, OP_EQ), LIST(YEAR), NO(YEAR, OP_NE)},
+     4,
+     {{0, 0}},
+     0,
+     0,
+     NULL,
+     0},
     {"k without a query", {YES(K, OP_EQ)}, 1, {{0, 0}}, 0, 0, "scan by rowid", 0},
 };
 
@@ -418,6 +446,7 @@ static void assert_same_terms(const struct plan *a, const struct plan *b)
         if (x->role == ROLE_LIMIT || x->role == ROLE_OFFSET || x->role == ROLE_QUERY) continue;
         assert_int_equal(x->column, y->column);
         assert_int_equal(x->op, y->op);
+        assert_int_equal(x->is_as_text, y->is_as_text);
         assert_string_equal(x->collation ? x->collation : "", y->collation ? y->collation : "");
     }
 }
@@ -476,33 +505,62 @@ static void test_text(void **state)
     assert_false(vindex__sql_plan_parse(strcpy(cut, "scan lang = 5"), &schema, &back));
 }
 
-/* A table that is joined by its rowid is looked up from the search; an arm of an OR never stands for it. */
+static struct plan plan_of(const struct plan_constraint *constraints, int n, bool reads_inputs)
+{
+    struct plan plan;
+    struct plan_request request = {.schema = &schema,
+                                   .constraints = constraints,
+                                   .n_constraints = n,
+                                   .reads_inputs = reads_inputs};
+    assert_int_equal(vindex__sql_plan(&request, &plan), PLAN_OK);
+    return plan;
+}
+
+/* A table that is joined by its rowid is looked up from the search. */
 static void test_costs(void **state)
 {
-    struct plan search, arm, row, scan;
+    const struct plan_constraint with_query[] = {YES(QUERY, OP_EQ), YES(K, OP_EQ)};
+    const struct plan_constraint by_row[] = {YES(PLAN_ROWID, OP_EQ)};
+    struct plan search = plan_of(with_query, 2, true), row = plan_of(by_row, 1, false);
+    struct plan arm = plan_of(by_row, 1, true), scan = plan_of(by_row, 0, false);
     (void)state;
-    struct plan_constraint with_query[] = {YES(QUERY, OP_EQ), YES(K, OP_EQ)};
-    struct plan_constraint by_row[] = {YES(PLAN_ROWID, OP_EQ)};
-    struct plan_request request = {
-        .schema = &schema, .constraints = with_query, .n_constraints = 2};
-    assert_int_equal(vindex__sql_plan(&request, &search), PLAN_OK);
-    request.constraints = by_row;
-    request.n_constraints = 1;
-    assert_int_equal(vindex__sql_plan(&request, &row), PLAN_OK);
-    request.reads_inputs = true;
-    assert_int_equal(vindex__sql_plan(&request, &arm), PLAN_OK);
-    request.n_constraints = 0;
-    request.reads_inputs = false;
-    assert_int_equal(vindex__sql_plan(&request, &scan), PLAN_OK);
     assert_true(row.cost < search.cost && search.cost < scan.cost && scan.cost < arm.cost);
+}
+
+/* Two arms of an OR never stand for the search: not without the query, and not with it. */
+static void test_arms(void **state)
+{
+    const struct plan_constraint whole[] = {YES(EMBEDDING, OP_MATCH)};
+    const struct plan_constraint lang[] = {LITERAL(LANG, OP_EQ), YES(EMBEDDING, OP_MATCH)};
+    const struct plan_constraint row[] = {LITERAL(PLAN_ROWID, OP_EQ), YES(EMBEDDING, OP_MATCH)};
+    const struct plan_constraint join[] = {YES(PLAN_ROWID, OP_EQ), YES(EMBEDDING, OP_MATCH)};
+    struct plan search = plan_of(whole, 1, true), arm = plan_of(lang, 2, true);
+    (void)state;
+    assert_true(arm.cost >= search.cost && arm.n_rows >= search.n_rows);
+    arm = plan_of(row, 2, true);
+    assert_true(arm.cost >= search.cost && arm.n_rows >= search.n_rows);
+    arm = plan_of(join, 2, true); /* but a row that another table names is looked up */
+    assert_true(arm.cost < search.cost && arm.n_rows == 1);
+}
+
+/* A number of unknown origin leaves several texts: any other order of the join is better. */
+static void test_last_resort(void **state)
+{
+    const struct plan_constraint terms[] = {YES(QUERY, OP_EQ), YES(K, OP_EQ), YES(LANG, OP_EQ),
+                                            NO(LANG, OP_LT)};
+    const struct plan_constraint exact[] = {YES(QUERY, OP_EQ), YES(K, OP_EQ), LITERAL(LANG, OP_EQ),
+                                            NO(LANG, OP_LT)};
+    (void)state;
+    assert_true(plan_of(terms, 4, true).cost > 1e40);
+    assert_true(plan_of(exact, 4, true).cost < 1e6);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cases),
-        cmocka_unit_test(test_text),
-        cmocka_unit_test(test_costs),
+        cmocka_unit_test(test_cases),       cmocka_unit_test(test_text),
+        cmocka_unit_test(test_costs),       cmocka_unit_test(test_arms),
+        cmocka_unit_test(test_last_resort),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,9 @@
  *
  * VINDEX_TEST_DATA names the folder of the data sets (default: ../shared/data beside the checkout); where it is missing
  * the test is skipped. VINDEX_TEST_QUERIES limits the queries of each set (default 300).
+ *
+ * With VINDEX_TEST_ANSWERS=FOLDER nothing is compared here: for hosts.py each set's database, queries and the C
+ * API's hits are written there, as NAME-TYPE.db, .queries (rows) and .hits (i64 id, f32 score; 10 a query).
  */
 #include <string.h>
 #include <unistd.h>
@@ -136,14 +139,93 @@ static int compare_times(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* ---- for other hosts ----------------------------------------------------------------------------- */
+
+static FILE *create(const char *folder, const struct set *set, const char *ending)
+{
+    char *path =
+        sqlite3_mprintf("%s/%s-%s.%s", folder, set->name, vindex_type_name(set->type), ending);
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    sqlite3_free(path);
+    return file;
+}
+
+static void write_hits(FILE *file, vindex_searcher *searcher, const struct set *set,
+                       const struct rows *queries, size_t n)
+{
+    enum { BATCH = 250 };
+    static vindex_hit hits[BATCH * K];
+    for (size_t at = 0; at < n; at += BATCH) {
+        size_t m = n - at < BATCH ? n - at : BATCH;
+        vindex_vectors vectors = {
+            .data = queries->data + at * queries->row_bytes, .n = m, .type = set->type};
+        assert_int_equal(vindex_search(searcher, &vectors, K, NULL, hits), VINDEX_OK);
+        for (size_t i = 0; i < m * K; i++) {
+            assert_int_equal(fwrite(&hits[i].id, 8, 1, file), 1);
+            assert_int_equal(fwrite(&hits[i].score, 4, 1, file), 1);
+        }
+    }
+}
+
+static void write_answers(const char *folder, const struct set *set, vindex_searcher *searcher,
+                          sqlite3 *db, const struct rows *queries, size_t n)
+{
+    FILE *file = create(folder, set, "hits");
+    write_hits(file, searcher, set, queries, n);
+    assert_int_equal(fclose(file), 0);
+    file = create(folder, set, "queries");
+    assert_int_equal(fwrite(queries->data, queries->row_bytes, n, file), n);
+    assert_int_equal(fclose(file), 0);
+    char *sql = sqlite3_mprintf("VACUUM INTO '%q/%q-%q.db'", folder, set->name,
+                                vindex_type_name(set->type));
+    sql_must(db, sql);
+    sqlite3_free(sql);
+}
+
+/* ---- in this process ----------------------------------------------------------------------------- */
+
+static void compare_all(const struct set *set, vindex_searcher *searcher, sqlite3 *db,
+                        const struct rows *base, const struct rows *queries, size_t n)
+{
+    sqlite3_stmt *statements[N_FORMS];
+    vindex_hit hits[K];
+    int64_t *times[1 + N_FORMS];
+    for (int f = 0; f < N_FORMS; f++)
+        assert_int_equal(sqlite3_prepare_v2(db, forms[f], -1, &statements[f], NULL), SQLITE_OK);
+    for (int f = 0; f <= N_FORMS; f++)
+        times[f] = malloc(n * sizeof **times);
+    for (size_t i = 0; i < n; i++) {
+        const unsigned char *query = queries->data + i * queries->row_bytes;
+        vindex_vectors vectors = {.data = query, .n = 1, .type = set->type};
+        /* The first call warms the caches for all that follow. */
+        assert_int_equal(vindex_search(searcher, &vectors, K, NULL, hits), VINDEX_OK);
+        int64_t start = vindex__now_ns();
+        assert_int_equal(vindex_search(searcher, &vectors, K, NULL, hits), VINDEX_OK);
+        times[N_FORMS][i] = vindex__now_ns() - start;
+        for (int f = 0; f < N_FORMS; f++)
+            times[f][i] = compare(statements[f], query, queries->row_bytes, hits);
+    }
+    for (int f = 0; f <= N_FORMS; f++)
+        qsort(times[f], n, sizeof **times, compare_times);
+    printf("%s %s: %zu rows, %zu queries equal; median us: C %.1f, MATCH and k %.1f, query = %.1f, "
+           "docs(?, 10) %.1f\n",
+           set->name, vindex_type_name(set->type), base->n, n, (double)times[N_FORMS][n / 2] / 1000,
+           (double)times[0][n / 2] / 1000, (double)times[1][n / 2] / 1000,
+           (double)times[2][n / 2] / 1000);
+    for (int f = 0; f <= N_FORMS; f++)
+        free(times[f]);
+    for (int f = 0; f < N_FORMS; f++)
+        sqlite3_finalize(statements[f]);
+}
+
 static int n_tried;
 
 static void run_set(const char *folder, const struct set *set, size_t limit)
 {
     struct rows base, queries;
     vindex_searcher *searcher = NULL;
-    sqlite3_stmt *statements[N_FORMS];
-    vindex_hit hits[K];
+    const char *answers = getenv("VINDEX_TEST_ANSWERS");
     if (!read_rows(folder, set, set->base, &base) ||
         !read_rows(folder, set, set->queries, &queries)) {
         printf("%s is not there: not tried\n", set->name);
@@ -153,34 +235,11 @@ static void run_set(const char *folder, const struct set *set, size_t limit)
     vindex *index = build_index(set, &base);
     sqlite3 *db = build_table(set, &base);
     size_t n = queries.n < limit ? queries.n : limit;
-    int64_t *times[1 + N_FORMS];
     assert_int_equal(vindex_searcher_open(index, &searcher), VINDEX_OK);
-    for (int f = 0; f < N_FORMS; f++)
-        assert_int_equal(sqlite3_prepare_v2(db, forms[f], -1, &statements[f], NULL), SQLITE_OK);
-    for (int f = 0; f <= N_FORMS; f++)
-        times[f] = malloc(n * sizeof **times);
-    for (size_t i = 0; i < n; i++) {
-        const unsigned char *query = queries.data + i * queries.row_bytes;
-        vindex_vectors vectors = {.data = query, .n = 1, .type = set->type};
-        /* The first call warms the caches for all that follow. */
-        assert_int_equal(vindex_search(searcher, &vectors, K, NULL, hits), VINDEX_OK);
-        int64_t start = vindex__now_ns();
-        assert_int_equal(vindex_search(searcher, &vectors, K, NULL, hits), VINDEX_OK);
-        times[N_FORMS][i] = vindex__now_ns() - start;
-        for (int f = 0; f < N_FORMS; f++)
-            times[f][i] = compare(statements[f], query, queries.row_bytes, hits);
-    }
-    for (int f = 0; f <= N_FORMS; f++)
-        qsort(times[f], n, sizeof **times, compare_times);
-    printf("%s %s: %zu rows, %zu queries equal; median us: C %.1f, MATCH and k %.1f, query = %.1f, "
-           "docs(?, 10) %.1f\n",
-           set->name, vindex_type_name(set->type), base.n, n, (double)times[N_FORMS][n / 2] / 1000,
-           (double)times[0][n / 2] / 1000, (double)times[1][n / 2] / 1000,
-           (double)times[2][n / 2] / 1000);
-    for (int f = 0; f <= N_FORMS; f++)
-        free(times[f]);
-    for (int f = 0; f < N_FORMS; f++)
-        sqlite3_finalize(statements[f]);
+    if (answers)
+        write_answers(answers, set, searcher, db, &queries, n);
+    else
+        compare_all(set, searcher, db, &base, &queries, n);
     vindex_searcher_close(searcher);
     vindex_close(index);
     assert_int_equal(sqlite3_close(db), SQLITE_OK);

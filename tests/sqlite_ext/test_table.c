@@ -46,6 +46,8 @@ static void test_declarations(void **state)
         {"v FLOAT[3], x BLOB", "write +x"},
         {"v FLOAT[3], x", "write +x"},
         {"v FLOAT[3], x TEXT NOT NULL", "nothing may follow"},
+        {"id INTEGER PRIMARY KEY, v FLOAT[3]", "key is its rowid"},
+        {"id TEXT PRIMARY KEY, v FLOAT[3]", "key is its rowid"},
         {"v FLOAT[3], +w FLOAT[3]", "holds one value"},
         {"v FLOAT[3], storage=sidecar", "not supported"},
         {"v FLOAT[3], pages=5", "table option 'pages' is unknown"},
@@ -93,6 +95,9 @@ static void test_questions_refused(void **state)
                  SQLITE_ERROR, "one query at a time");
     assert_fails(db, "SELECT rowid FROM docs('[1,1,1]') WHERE query = '[2,2,2]'", SQLITE_ERROR,
                  "one query at a time");
+    assert_fails(db, "SELECT e MATCH '[1,1,1]' FROM docs", SQLITE_ERROR, "MATCH asks");
+    assert_fails(db, "SELECT rowid FROM docs WHERE NOT (docs MATCH '[1,1,1]')", SQLITE_ERROR,
+                 "write query = ...");
     assert_fails(db, "INSERT INTO docs(score) VALUES(1)", SQLITE_ERROR, "belongs to queries");
     assert_fails(db, "INSERT INTO docs(docs) VALUES('explode')", SQLITE_ERROR, "integrity-check");
     assert_fails(db, "INSERT INTO docs(rowid) VALUES('x')", SQLITE_MISMATCH, "mismatch");
@@ -102,6 +107,104 @@ static void test_questions_refused(void **state)
     assert_rows(db, "SELECT count(*) FROM docs(NULL)", "0\n");
     assert_rows(db, "SELECT count(*) FROM docs('[1,1,1]', 0)", "0\n");
     assert_rows(db, "SELECT count(*) FROM docs('[1,1,1]', NULL)", "0\n");
+    sqlite3_close(db);
+}
+
+/* With k: exactly k rows where SQLite does not tell how a term compares, and where a term can never be known. */
+static void test_k_of_doubtful_terms(void **state)
+{
+    static const struct {
+        const char *where, *ids;
+    } cases[] = {
+        {"tag != 'red'", "3\n4\n5\n"}, /* 1 and 2 are Red and RED under NOCASE */
+        {"tag IS NOT ?1", "3\n4\n5\n"},
+        {"lang = 5", "2\n5\n6\n"}, /* 1, 3 and 4 are the same number in other words */
+        {"lang = ?2", "2\n5\n6\n"},
+        {"lang != 5", "1\n3\n4\n"},
+        {"lang = (SELECT n FROM numbers)", "1\n2\n3\n"},
+        {"lang IN (SELECT n FROM numbers)", "1\n2\n3\n"},
+        {"year = 7 AND +lang <> year", "1\n2\n3\n"},
+        {"year = 7 AND tag <> year AND body <> year", "1\n2\n3\n"},
+        {"lang = '5' AND body <> lang", "2\n5\n6\n"},
+        {"lang = ?2 AND body <> lang", "2\n5\n6\n"},
+    };
+    static const char *const langs[] = {"05", "5", "5.0", " 5", "5", "5"};
+    static const char *const tags[] = {"Red", "RED", "blue", "b", "c", "d"};
+    sqlite3 *db = sql_open();
+    (void)state;
+    sql_must(db, "CREATE VIRTUAL TABLE t USING vindex(v FLOAT[1], lang TEXT, tag TEXT COLLATE "
+                 "NOCASE, year INTEGER, +body); CREATE TABLE numbers(n INTEGER); INSERT INTO "
+                 "numbers VALUES(5)");
+    for (int i = 0; i < 6; i++) {
+        char *sql = sqlite3_mprintf("INSERT INTO t(rowid, v, lang, tag, year, body) "
+                                    "VALUES(%d, '[%d]', %Q, %Q, 7, 'x')",
+                                    i + 1, i, langs[i], tags[i]);
+        sql_must(db, sql);
+        sqlite3_free(sql);
+    }
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sqlite3_stmt *statement = NULL;
+        sqlite3_str *rows = sqlite3_str_new(db);
+        char *sql = sqlite3_mprintf("SELECT rowid FROM t WHERE v MATCH '[0]' AND k = 3 AND %s",
+                                    cases[i].where);
+        assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK);
+        sqlite3_bind_text(statement, 1, "red", -1, SQLITE_STATIC);
+        sqlite3_bind_int(statement, 2, 5);
+        while (sqlite3_step(statement) == SQLITE_ROW)
+            sqlite3_str_appendf(rows, "%s\n", sqlite3_column_text(statement, 0));
+        assert_int_equal(sqlite3_finalize(statement), SQLITE_OK);
+        char *text = sqlite3_str_finish(rows);
+        if (strcmp(text ? text : "", cases[i].ids) != 0)
+            fail_msg("%s gives\n%sand not\n%s", cases[i].where, text ? text : "", cases[i].ids);
+        sqlite3_free(text);
+        sqlite3_free(sql);
+    }
+    sqlite3_close(db);
+}
+
+/* vindex_topk against ORDER BY, over rows with ties, from JSON and from a BLOB. */
+static void test_topk(void **state)
+{
+    static const char *const best =
+        "SELECT group_concat(position), group_concat(score) FROM vindex_topk(%s, %d, '%s')";
+    static const char *const plain =
+        "SELECT group_concat(key), group_concat(value) FROM (SELECT key, value FROM "
+        "json_each((SELECT j FROM r)) ORDER BY value %s, key LIMIT %d)";
+    static const int ks[] = {1, 2, 10, 500, 5000, 9000};
+    sqlite3 *db = sql_open();
+    (void)state;
+    sql_must(db, "CREATE TABLE r AS WITH RECURSIVE n(i, x) AS (SELECT 0, 12345 UNION ALL SELECT i "
+                 "+ 1, x * 1103515245 + 12345 & 2147483647 FROM n WHERE i < 4999) SELECT "
+                 "json_group_array((x >> 16) % 1000 / 8.0 - 40) AS j FROM n");
+    for (size_t i = 0; i < 2 * sizeof ks / sizeof *ks; i++) {
+        int k = ks[i / 2];
+        char *expected_sql = sqlite3_mprintf(plain, i % 2 ? "ASC" : "DESC", k);
+        char *expected = sql_text(db, expected_sql);
+        const char *scores[] = {"(SELECT j FROM r)", "(SELECT vindex_from_json(j) FROM r)"};
+        for (int form = 0; form < 2; form++) {
+            char *sql = sqlite3_mprintf(best, scores[form], k, i % 2 ? "MIN" : "max");
+            assert_rows(db, sql, expected);
+            sqlite3_free(sql);
+        }
+        sqlite3_free(expected);
+        sqlite3_free(expected_sql);
+    }
+    assert_rows(db,
+                "SELECT score, rank FROM vindex_topk('[1e300, -0.1, 2.5]', 3) ORDER BY rank DESC",
+                "-0.1|3\n2.5|2\n1.0e+300|1\n");
+    assert_rows(db,
+                "SELECT position, score FROM vindex_topk(x'0000807f000080ffffffffff00000000', 9)",
+                "0|Inf\n3|0.0\n1|-Inf\n2|\n");
+    assert_rows(db, "SELECT count(*) FROM vindex_topk(x'', 3)", "0\n");
+    assert_fails(db, "SELECT * FROM vindex_topk('[1]')", SQLITE_ERROR, "give the scores and k");
+    assert_fails(db, "SELECT * FROM vindex_topk('[1', 1)", SQLITE_ERROR, "no JSON array");
+    assert_fails(db, "SELECT * FROM vindex_topk('[\"1\"]', 1)", SQLITE_ERROR, "no JSON array");
+    assert_fails(db, "SELECT * FROM vindex_topk(7, 1)", SQLITE_ERROR, "not '7'");
+    assert_fails(db, "SELECT * FROM vindex_topk('[1]', 1.5)", SQLITE_ERROR, "k is '1.5'");
+    assert_fails(db, "SELECT * FROM vindex_topk('[1]', 1, 'best')", SQLITE_ERROR, "max or min");
+    assert_fails(db, "SELECT vindex_recall(10, 'x', 1, 1)", SQLITE_ERROR, "k is 'x'");
+    assert_rows(db, "SELECT vindex_recall(10, NULL, 1, 1) IS NULL, vindex_recall(4, 2, 2, 1)",
+                "1|0.833333333333333\n");
     sqlite3_close(db);
 }
 
@@ -245,10 +348,16 @@ static void test_config_is_pinned(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_declarations),     cmocka_unit_test(test_questions_refused),
-        cmocka_unit_test(test_two_columns),      cmocka_unit_test(test_defensive),
-        cmocka_unit_test(test_stream),           cmocka_unit_test(test_open_cursor),
-        cmocka_unit_test(test_interrupt),        cmocka_unit_test(test_attached),
+        cmocka_unit_test(test_declarations),
+        cmocka_unit_test(test_questions_refused),
+        cmocka_unit_test(test_k_of_doubtful_terms),
+        cmocka_unit_test(test_topk),
+        cmocka_unit_test(test_two_columns),
+        cmocka_unit_test(test_defensive),
+        cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_open_cursor),
+        cmocka_unit_test(test_interrupt),
+        cmocka_unit_test(test_attached),
         cmocka_unit_test(test_config_is_pinned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
