@@ -12,8 +12,10 @@ function key(value) {
     return typeof value + ':' + String(value);
 }
 
-function run(sql, parameters, ordered) {
+// Automatic indexes lose rows of `x IS ? COLLATE RTRIM` in a join (SQLite 3.40.1): none for the oracle.
+function run(sql, parameters, ordered, isOracle) {
     let rows;
+    db.exec('PRAGMA automatic_index = ' + (isOracle ? 0 : 1));
     try {
         rows = db.prepare(sql).raw().all(parameters).map((row) => row.map(key).join('|'));
     } catch (error) {
@@ -32,7 +34,8 @@ for (const line of fs.readFileSync(dump, 'utf8').split('\n')) {
         for (const sql of item.setup) db.exec(sql);
         continue;
     }
-    const got = run(item.a, item.parameters, item.ordered), expected = run(item.b, item.parameters, item.ordered);
+    const got = run(item.a, item.parameters, item.ordered, false);
+    const expected = run(item.b, item.parameters, item.ordered, true);
     done++;
     if (got !== expected || got.startsWith('error')) {
         wrong++;

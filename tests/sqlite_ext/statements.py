@@ -416,7 +416,9 @@ class Generator:
         return a, b, False
 
 
-def run(db, sql, parameters):
+def run(db, sql, parameters, is_oracle=False):
+    """Automatic indexes lose rows of `x IS ? COLLATE RTRIM` in a join (SQLite 3.40.1): none for the oracle."""
+    db.execute("PRAGMA automatic_index = %d" % (not is_oracle))
     try:
         return db.execute(sql, parameters).fetchall()
     except sqlite3.Error as error:
@@ -450,7 +452,7 @@ def main():
             done += 1
             if dump:
                 dump.write(json.dumps({"a": a, "b": b, "ordered": ordered, "parameters": generator.parameters}) + "\n")
-            got, expected = run(db, a, generator.parameters), run(db, b, generator.parameters)
+            got, expected = run(db, a, generator.parameters), run(db, b, generator.parameters, True)
             n_rows += len(expected)
             if not same(got, expected, ordered):
                 wrong += 1
