@@ -127,6 +127,7 @@ typedef struct vkern_table {
     vkern_divide_fn *divide;
     vkern_sum_fn *sum;
     const struct vkern_tile *tile; /* the SIMD or reference tile engine; never NULL */
+    const struct vkern_codes *codes; /* kernels/codes.h: 4-bit and 8-bit codes; never NULL */
 } vkern_table;
 
 /** The process's table: levels the CPU has, lowered by VINDEX_ISA=ref|avx2|avx512|amx. Thread-safe. */

@@ -47,7 +47,7 @@ static void rowid_to_key(enum catalog_table table, sqlite3_int64 rowid, unsigned
 
 /* ---- statements ---------------------------------------------------------------------------------- */
 
-static const char *const entry_sql[3][N_ENTRY] = {
+static const char *const entry_sql[N_ENTRY_TABLES][N_ENTRY] = {
 #define ENTRY_SQL(table, key)                                                                      \
     {                                                                                              \
         [ENTRY_GET] = "SELECT " key ", v FROM \"%w\".\"%w_" table "%d\" WHERE " key " = ?1",       \
@@ -65,15 +65,17 @@ static const char *const entry_sql[3][N_ENTRY] = {
     ENTRY_SQL("tail", "id"),
     ENTRY_SQL("segments", "seq"),
     ENTRY_SQL("ids", "first"),
+    ENTRY_SQL("codes", "seq"),
 #undef ENTRY_SQL
 };
 
 static vindex_status entry_statement(struct shadow *shadow, enum catalog_table table, int which,
                                      sqlite3_stmt **statement)
 {
-    int t = (int)table - TABLE_TAIL;
+    int t = table == TABLE_CODES ? N_ENTRY_TABLES - 1 : (int)table - TABLE_TAIL;
     *statement = NULL;
-    if (t < 0 || t > 2) return vindex__shadow_corrupt(shadow, "there is no such catalog table");
+    if (t < 0 || t >= N_ENTRY_TABLES || table == TABLE_DEAD)
+        return vindex__shadow_corrupt(shadow, "there is no such catalog table");
     close_row(shadow);
     return vindex__shadow_statement(shadow, ENTRY_FIRST + t * N_ENTRY + which, entry_sql[t][which],
                                     statement);

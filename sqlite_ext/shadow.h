@@ -34,7 +34,8 @@ enum shadow_statement {
     ENTRY_PUT,
     ENTRY_DEL,
     N_ENTRY,
-    N_SHADOW_STATEMENTS = ENTRY_FIRST + 3 * N_ENTRY
+    N_ENTRY_TABLES = 4, /* tail, segments, ids, codes */
+    N_SHADOW_STATEMENTS = ENTRY_FIRST + N_ENTRY_TABLES * N_ENTRY
 };
 
 struct cached_block;

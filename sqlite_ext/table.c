@@ -204,8 +204,8 @@ static void close_statements(struct table *table)
 /* ---- shadow tables ------------------------------------------------------------------------------- */
 
 static const char *const single_tables[] = {"config", "rows"};
-static const char *const column_tables[] = {"tail", "segments", "ids", "blocks"};
-enum { N_SINGLE = 2, N_COLUMN = 4 };
+static const char *const column_tables[] = {"tail", "segments", "codes", "ids", "blocks"};
+enum { N_SINGLE = 2, N_COLUMN = 5 };
 
 /* SQLite looks for a shadow table's owner before the last _ of its name: there is none in these. */
 bool vindex__table_shadow_name(const char *suffix)
@@ -251,10 +251,11 @@ static char *column_sql(const struct table *table, int c)
     return sqlite3_mprintf(
         "CREATE TABLE \"%w\".\"%w_tail%d\"(id INTEGER PRIMARY KEY, v BLOB);"
         "CREATE TABLE \"%w\".\"%w_segments%d\"(seq INTEGER PRIMARY KEY, v BLOB);"
+        "CREATE TABLE \"%w\".\"%w_codes%d\"(seq INTEGER PRIMARY KEY, v BLOB);"
         "CREATE TABLE \"%w\".\"%w_ids%d\"(first INTEGER PRIMARY KEY, v BLOB);"
         "CREATE TABLE \"%w\".\"%w_blocks%d\"(id INTEGER PRIMARY KEY, nonce BLOB, plane INTEGER, "
         "part INTEGER, v BLOB, UNIQUE (nonce, plane, part))",
-        s, n, c, s, n, c, s, n, c, s, n, c);
+        s, n, c, s, n, c, s, n, c, s, n, c, s, n, c);
 }
 
 static int create_index(struct table *table, int number, char **error)

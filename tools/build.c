@@ -322,11 +322,11 @@ static vindex_status print_summary(const struct arguments *arguments, const stru
     if (!arguments_has(arguments, "json")) {
         return output_print(out, fault,
                             "%s: %" PRIu64
-                            " rows of %lu x %s, metric %s, layout %s, %.1f MB, %.2f s "
-                            "(%.0f rows/s)\n",
+                            " rows of %lu x %s, metric %s, layout %s, %.1f MB, codes along %lu axes, "
+                            "%.2f s (%.0f rows/s)\n",
                             build->target, stats->n_rows, (unsigned long)stats->dim, type, metric,
                             library_layout_name(stats->layout), (double)stats->size_bytes * 1e-6,
-                            total_s, (double)stats->n_rows / total_s);
+                            (unsigned long)stats->c4_axes, total_s, (double)stats->n_rows / total_s);
     }
     st = output_print(out, fault, "{\"index\":");
     if (st == VINDEX_OK) st = print_json_string(out, build->target, fault);
@@ -334,10 +334,12 @@ static vindex_status print_summary(const struct arguments *arguments, const stru
     return output_print(out, fault,
                         ",\"rows\":%" PRIu64 ",\"dim\":%lu,\"type\":\"%s\",\"metric\":\"%s\","
                         "\"layout\":\"%s\",\"size_bytes\":%" PRIu64
+                        ",\"coded_rows\":%" PRIu64 ",\"c4_axes\":%lu,\"codes_bytes\":%" PRIu64
                         ",\"insert_s\":%.3f,\"commit_s\":%.3f,\"optimize_s\":%.3f,"
                         "\"rows_per_s\":%.0f}\n",
                         stats->n_rows, (unsigned long)stats->dim, type, metric,
-                        library_layout_name(stats->layout), stats->size_bytes, insert_s, commit_s,
+                        library_layout_name(stats->layout), stats->size_bytes, stats->n_coded,
+                        (unsigned long)stats->c4_axes, stats->codes_bytes, insert_s, commit_s,
                         optimize_s, (double)stats->n_rows / total_s);
 }
 

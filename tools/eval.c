@@ -5,6 +5,7 @@
  * One combination: a warm-up that is not counted, then all queries once, each call timed by itself;
  * then the answers are compared (truth.h).
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,8 @@ static const struct flag flags[] = {
      "ids of the nearest rows of each query, best first (ivecs, ibin, npy)"},
     {"k", 'k', "N", NULL, "hits a query (default 10)"},
     {"recall", 0, "LIST", NULL, "recall targets, as in 0.9,0.99,1 (default: the index's)"},
+    {"strict", 0, NULL, NULL, "below recall 1: stay exact until the target is proven"},
+    {"no-audit", 0, NULL, NULL, "never answer a query exactly only to learn from it"},
     {"batch", 0, "LIST", NULL, "queries a call, as in 1,1000 (default 1)"},
     {"threads", 0, "LIST", NULL, "threads a call (default 1)"},
     {"limit", 0, "N", NULL, "take the first N queries (default: all)"},
@@ -42,6 +45,7 @@ struct eval {
     size_t k;
     vindex_hit *hits;      /* shape [n_queries, k] */
     int64_t *latencies_ns; /* shape [n_queries], one a call */
+    uint32_t flags;        /* VINDEX_SEARCH_* */
     bool is_json;
     struct output *out;
 };
@@ -54,7 +58,8 @@ struct combination {
 
 struct figures {
     double recall, qps, p50_us, p99_us;
-    vindex_report report;
+    uint64_t n_by_state[4]; /* queries of calls that ended in this vindex_state */
+    vindex_report report;   /* of the last call */
 };
 
 static void eval_deinit(struct eval *eval)
@@ -91,6 +96,7 @@ static vindex_status answer(struct eval *eval, const struct combination *combina
     options.recall = combination->recall;
     options.n_threads = combination->n_threads;
     options.cancel = ask_interrupt;
+    options.flags = eval->flags;
     began_ns = clock_ns();
     st = vindex_search(eval->searcher, &queries, eval->k, &options, eval->hits + first * eval->k);
     *elapsed_ns = clock_ns() - began_ns;
@@ -127,6 +133,17 @@ static double percentile_us(const int64_t *sorted_ns, size_t n, unsigned percent
     return (double)sorted_ns[rank > 0 ? rank - 1 : 0] * 1e-3;
 }
 
+static vindex_status take_report(struct eval *eval, struct figures *figures, size_t n_queries,
+                                 struct fault *fault)
+{
+    vindex_status st;
+
+    figures->report = (vindex_report)VINDEX_REPORT_INIT;
+    st = library_check(vindex_searcher_report(eval->searcher, &figures->report), eval->path, fault);
+    if (st == VINDEX_OK) figures->n_by_state[figures->report.state & 3] += n_queries;
+    return st;
+}
+
 static vindex_status measure_speed(struct eval *eval, const struct combination *combination,
                                    struct figures *figures, struct fault *fault)
 {
@@ -137,15 +154,14 @@ static vindex_status measure_speed(struct eval *eval, const struct combination *
     for (size_t first = 0; first < eval->queries.vectors.n && st == VINDEX_OK; first += n) {
         st = answer(eval, combination, first, &n, &eval->latencies_ns[n_calls], fault);
         total_ns += eval->latencies_ns[n_calls++];
+        if (st == VINDEX_OK) st = take_report(eval, figures, n, fault);
     }
     if (st != VINDEX_OK) return st;
     qsort(eval->latencies_ns, n_calls, sizeof *eval->latencies_ns, compare_times);
     figures->qps = (double)eval->queries.vectors.n * 1e9 / (double)(total_ns > 0 ? total_ns : 1);
     figures->p50_us = percentile_us(eval->latencies_ns, n_calls, 50);
     figures->p99_us = percentile_us(eval->latencies_ns, n_calls, 99);
-    figures->report = (vindex_report)VINDEX_REPORT_INIT;
-    return library_check(vindex_searcher_report(eval->searcher, &figures->report), eval->path,
-                         fault);
+    return VINDEX_OK;
 }
 
 static vindex_status measure_recall(struct eval *eval, struct figures *figures, struct fault *fault)
@@ -170,6 +186,26 @@ static vindex_status measure_recall(struct eval *eval, struct figures *figures, 
     return VINDEX_OK;
 }
 
+/* What the last call was planned by, and how many queries were answered in which state. */
+static vindex_status print_promise(const struct eval *eval, const struct figures *figures,
+                                   struct fault *fault)
+{
+    const vindex_report *report = &figures->report;
+    char measured[32] = "null"; /* JSON has no NaN */
+
+    if (!isnan(report->measured)) snprintf(measured, sizeof measured, "%.6f", report->measured);
+    return output_print(
+        eval->out, fault,
+        ",\"state\":\"%s\",\"basis\":\"%s\",\"audits\":%lu,\"predicted\":%.6f,\"bound\":%.6f,"
+        "\"measured\":%s,\"effort\":%llu,\"n_exact\":%llu,\"n_proven\":%llu,\"n_assumed\":%llu}\n",
+        library_state_name(report->state), library_basis_name(report->basis),
+        (unsigned long)report->n_audits, report->predicted, report->bound, measured,
+        (unsigned long long)report->effort,
+        (unsigned long long)figures->n_by_state[VINDEX_STATE_EXACT],
+        (unsigned long long)figures->n_by_state[VINDEX_STATE_PROVEN],
+        (unsigned long long)figures->n_by_state[VINDEX_STATE_ASSUMED]);
+}
+
 static vindex_status print_json(const struct eval *eval, const struct combination *combination,
                                 const struct figures *figures, struct fault *fault)
 {
@@ -182,16 +218,24 @@ static vindex_status print_json(const struct eval *eval, const struct combinatio
         library_layout_name(eval->stats.layout));
 
     if (st == VINDEX_OK) st = print_json_string(eval->out, figures->report.plan, fault);
-    return st == VINDEX_OK ? output_print(eval->out, fault, "}\n") : st;
+    return st == VINDEX_OK ? print_promise(eval, figures, fault) : st;
 }
 
 static vindex_status print_row(const struct eval *eval, const struct combination *combination,
                                const struct figures *figures, struct fault *fault)
 {
-    return output_print(eval->out, fault, "%6zu %7.4g %7.4f %10.1f %10.1f %10.1f %6zu %7lu  %s\n",
-                        eval->k, figures->report.target, figures->recall, figures->qps,
-                        figures->p50_us, figures->p99_us, combination->n_batch,
-                        (unsigned long)combination->n_threads, figures->report.plan);
+    char basis[40] = "-"; /* exact: rests on nothing */
+
+    if (figures->report.basis != 0) {
+        snprintf(basis, sizeof basis, "%lu %s", (unsigned long)figures->report.n_audits,
+                 library_basis_name(figures->report.basis));
+    }
+    return output_print(eval->out, fault,
+                        "%6zu %7.4g %7.4f %10.1f %10.1f %10.1f %6zu %7lu %8s %13s  %s\n", eval->k,
+                        figures->report.target, figures->recall, figures->qps, figures->p50_us,
+                        figures->p99_us, combination->n_batch,
+                        (unsigned long)combination->n_threads,
+                        library_state_name(figures->report.state), basis, figures->report.plan);
 }
 
 static vindex_status run_combination(struct eval *eval, const struct combination *combination,
@@ -286,9 +330,9 @@ static vindex_status run_all(const struct arguments *arguments, struct eval *eva
     }
     if (st == VINDEX_OK) st = load(arguments, eval, fault);
     if (st == VINDEX_OK && !eval->is_json) {
-        st = output_print(eval->out, fault, "%6s %7s %7s %10s %10s %10s %6s %7s  plan (%s, %s)\n",
+        st = output_print(eval->out, fault, "%6s %7s %7s %10s %10s %10s %6s %7s %8s %13s  plan (%s, %s)\n",
                           "k", "target", "recall", "qps", "p50_us", "p99_us", "batch", "threads",
-                          vindex_isa(), library_layout_name(eval->stats.layout));
+                          "state", "basis", vindex_isa(), library_layout_name(eval->stats.layout));
     }
     for (size_t i = 0; i < n_recalls * n_batches * n_threads && st == VINDEX_OK; i++) {
         struct combination combination = {recalls[i % n_recalls],
@@ -306,6 +350,8 @@ static vindex_status run(const struct arguments *arguments, struct output *out, 
     vindex_status st;
 
     eval.is_json = arguments_has(arguments, "json");
+    if (arguments_has(arguments, "strict")) eval.flags |= VINDEX_SEARCH_STRICT;
+    if (arguments_has(arguments, "no-audit")) eval.flags |= VINDEX_SEARCH_NO_AUDIT;
     st = run_all(arguments, &eval, fault);
     if (st == VINDEX_OK) warn_of_wrong_truth(&eval);
     eval_deinit(&eval);
@@ -322,7 +368,8 @@ const struct command command_eval = {
             "if its\n"
             "id is among the first k of the truth, or its score, computed again in double, is not "
             "worse\n"
-            "than the true k-th by more than 1e-6 relative. Repeated ids count once.",
+            "than the true k-th by more than 1e-6 relative. Repeated ids count once. State and\n"
+            "basis are those of the last call: what its target rests on.",
     .flags = flags,
     .run = run,
 };

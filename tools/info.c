@@ -24,6 +24,12 @@ static void format_uuid(const uint8_t uuid[16], char text[33])
     text[32] = 0;
 }
 
+/* Removed rows in the segments encoded keep their codes: they count as well. */
+static double codes_bytes_a_row(const vindex_stats *stats)
+{
+    return stats->n_coded ? (double)stats->codes_bytes / (double)stats->n_coded : 0;
+}
+
 static vindex_status print_json(const char *path, const vindex_stats *stats, const char *uuid,
                                 struct output *out, struct fault *fault)
 {
@@ -36,12 +42,14 @@ static vindex_status print_json(const char *path, const vindex_stats *stats, con
         ",\"rows\":%" PRIu64 ",\"dim\":%lu,\"type\":\"%s\",\"metric\":\"%s\",\"layout\":\"%s\","
         "\"recall\":%.6g,\"tail_rows\":%" PRIu64 ",\"dead_rows\":%" PRIu64 ",\"segments\":%" PRIu64
         ",\"blocks\":%" PRIu64 ",\"row_bytes\":%" PRIu64 ",\"size_bytes\":%" PRIu64
-        ",\"used_bytes\":%" PRIu64 ",\"epoch\":%" PRIu64 ",\"next_id\":%" PRId64
+        ",\"used_bytes\":%" PRIu64 ",\"coded_rows\":%" PRIu64 ",\"c4_axes\":%lu,\"codes_bytes\":%" PRIu64
+        ",\"audits\":%" PRIu64 ",\"epoch\":%" PRIu64 ",\"next_id\":%" PRId64
         ",\"format_version\":%lu,\"uuid\":\"%s\",\"isa\":\"%s\",\"version\":\"%s\"}\n",
         stats->n_rows, (unsigned long)stats->dim, rows_type_name(stats->type),
         vindex_metric_name((vindex_metric)stats->metric), library_layout_name(stats->layout),
         (double)stats->recall, stats->n_tail, stats->n_dead, stats->n_segments, stats->n_blocks,
-        stats->row_bytes, stats->size_bytes, stats->used_bytes, stats->epoch, stats->next_id,
+        stats->row_bytes, stats->size_bytes, stats->used_bytes, stats->n_coded,
+        (unsigned long)stats->c4_axes, stats->codes_bytes, stats->n_audits, stats->epoch, stats->next_id,
         (unsigned long)stats->format_version, uuid, vindex_isa(), vindex_version());
 }
 
@@ -60,6 +68,8 @@ static vindex_status print_text(const char *path, const vindex_stats *stats, con
         "segments    %" PRIu64 ", with %" PRIu64 " removed rows that still take space\n"
         "blocks      %" PRIu64 "\n"
         "size        %" PRIu64 " bytes, %" PRIu64 " in use (a row has %" PRIu64 ")\n"
+        "codes       of %" PRIu64 " rows, %.1f bytes each, 4-bit ones along %lu axes\n"
+        "audits      %" PRIu64 "\n"
         "epoch       %" PRIu64 "\n"
         "next id     %" PRId64 "\n"
         "uuid        %s, format %lu\n"
@@ -67,7 +77,8 @@ static vindex_status print_text(const char *path, const vindex_stats *stats, con
         stats->n_rows, stats->n_tail, (unsigned long)stats->dim, rows_type_name(stats->type),
         vindex_metric_name((vindex_metric)stats->metric), library_layout_name(stats->layout),
         (double)stats->recall, stats->n_segments, stats->n_dead, stats->n_blocks, stats->size_bytes,
-        stats->used_bytes, stats->row_bytes, stats->epoch, stats->next_id, uuid,
+        stats->used_bytes, stats->row_bytes, stats->n_coded, codes_bytes_a_row(stats),
+        (unsigned long)stats->c4_axes, stats->n_audits, stats->epoch, stats->next_id, uuid,
         (unsigned long)stats->format_version, vindex_version(), vindex_isa());
 }
 

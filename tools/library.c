@@ -53,7 +53,24 @@ vindex_status library_search_options(const struct arguments *arguments,
     st = arguments_recall(arguments, "recall", &options->recall, fault);
     if (st == VINDEX_OK) st = arguments_count(arguments, "threads", 1, 1024, &n_threads, fault);
     options->n_threads = (uint32_t)n_threads;
+    if (arguments_has(arguments, "strict")) options->flags |= VINDEX_SEARCH_STRICT;
+    if (arguments_has(arguments, "no-audit")) options->flags |= VINDEX_SEARCH_NO_AUDIT;
     return st;
+}
+
+const char *library_state_name(uint32_t state)
+{
+    switch (state) {
+    case VINDEX_STATE_EXACT: return "exact";
+    case VINDEX_STATE_PROVEN: return "proven";
+    case VINDEX_STATE_ASSUMED: return "assumed";
+    default: return "unknown";
+    }
+}
+
+const char *library_basis_name(uint32_t basis)
+{
+    return basis == 1 ? "rows" : basis == 2 ? "queries" : "nothing";
 }
 
 const char *library_layout_name(uint32_t layout)

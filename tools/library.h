@@ -23,10 +23,14 @@ vindex_status library_open(const char *path, vindex **index, vindex_searcher **s
 vindex_status library_stat(vindex *index, const char *path, vindex_stats *stats,
                            struct fault *fault);
 
-/** Options of a search that an interrupt ends: recall and threads from the flags of these names,
- *  where they were given. */
+/** Options of a search that an interrupt ends: recall, threads, strict and no-audit from the flags
+ *  of these names, where the command has them and they were given. */
 vindex_status library_search_options(const struct arguments *arguments,
                                      vindex_search_options *options, struct fault *fault);
+
+/** "exact", "proven" or "assumed"; "nothing", "rows" or "queries": of a report. */
+const char *library_state_name(uint32_t state);
+const char *library_basis_name(uint32_t basis);
 
 /** "auto" or "flat". */
 const char *library_layout_name(uint32_t layout);

@@ -22,6 +22,8 @@ static const struct flag flags[] = {
      "take the row of this name as the query (needs --text); may be repeated"},
     {"k", 'k', "N", NULL, "hits a query (default 10)"},
     {"recall", 0, NULL, "search", NULL},
+    {"strict", 0, NULL, NULL, "below recall 1: stay exact until the target is proven"},
+    {"no-audit", 0, NULL, NULL, "never answer a query exactly only to learn from it"},
     {"threads", 0, NULL, "search", NULL},
     {"timeout-ms", 0, NULL, "search", NULL},
     {"batch", 0, "N", NULL, "queries a call (default 256)"},

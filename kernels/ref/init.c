@@ -2,6 +2,7 @@
  * init.c - the reference level: every slot, plain rather than fast, sums in double. It is what the
  * slots mean; the tests hold every other level to it.
  */
+#include "kernels/codes/internal.h"
 #include "kernels/init.h"
 
 void vkern_init_ref(vkern_table *table)
@@ -13,4 +14,5 @@ void vkern_init_ref(vkern_table *table)
     vkern_init_ref_convert(table);
     vkern_init_ref_filter(table);
     vkern_init_ref_tile(table);
+    table->codes = &vkern_codes_ref;
 }

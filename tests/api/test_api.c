@@ -314,7 +314,7 @@ static void search_refuses(void **state)
                      VINDEX_INVALID);
     assert_message("ascend");
     options.filter = NULL;
-    options.flags = 1;
+    options.flags = 1u << 31;
     assert_int_equal(vindex_search(searcher, &VINDEX_F32_ROWS(rows, 1), 1, &options, hits),
                      VINDEX_UNSUPPORTED);
     options.flags = 0;

@@ -4,6 +4,8 @@
  *     bench_ingest insert [ROWS DIM RUNS]   one commit (default 100000 x 384, 5 runs)
  *     bench_ingest build [GIB DIM]          one writer, rows generated in pieces; peak of the heap (RssAnon)
  *     bench_ingest open [ROWS DIM RUNS]     vindex_open, and up to the first answer of a tiny query
+ *     bench_ingest codes INDEX              train and encode an index that is there (and keep the result): seconds, rows a
+ *                                           second, bytes a row of each plane
  *
  * Files go to TMPDIR (default /tmp). Each figure comes with a plain write + fdatasync of the same bytes in the same
  * run: the floor.
@@ -12,10 +14,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/random.h"
 #include "base/threads.h"
+#include "ingest/ingest.h"
+#include "ingest/train.h"
+#include "storage/snapshot.h"
 #include "vindex.h"
 
 static void check(vindex_status st, const char *what)
@@ -46,6 +52,14 @@ static void clean_up(void)
 static double seconds_since(int64_t start)
 {
     return (double)(vindex__now_ns() - start) * 1e-9;
+}
+
+/* Of this process: what the work takes when nobody else wants the processors. */
+static double cpu_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static int compare_doubles(const void *a, const void *b)
@@ -192,6 +206,108 @@ static void bench_open(size_t n, uint32_t dim, int runs)
     free(rows);
 }
 
+/* ---- codes --------------------------------------------------------------------------------------- */
+
+static void train_on(struct store *store, struct trained *trained)
+{
+    struct session session;
+    struct config config;
+    struct sample sample;
+    uint64_t stamp;
+    CHECK(vindex__session_open(store, false, &session));
+    CHECK(catalog_refresh(session.catalog, &stamp));
+    CHECK(vindex__read_head(session.catalog, &config, NULL));
+    catalog_release(session.catalog);
+    int64_t start = vindex__now_ns();
+    CHECK(vindex__sample_rows(&session, &config, NULL, &sample));
+    double sample_s = seconds_since(start);
+    vindex__session_close(store, &session);
+    double cpu_s = cpu_seconds();
+    start = vindex__now_ns();
+    CHECK(vindex__train(&sample, NULL, trained));
+    printf("%zu of %llu rows x %u, %s: sample %.3f s, train %.3f s (%.3f s of CPU); %u axes, energy %.3f\n",
+           sample.n, (unsigned long long)sample.n_rows, sample.dim, vindex_isa(), sample_s,
+           seconds_since(start), cpu_seconds() - cpu_s, trained->m, (double)trained->energy);
+    vindex__sample_free(&sample);
+}
+
+typedef vindex_status write_fn(struct ingest *ingest, void *context);
+
+static void write_once(struct store *store, write_fn *write, void *context)
+{
+    struct session session;
+    struct ingest *ingest = NULL;
+    CHECK(vindex__session_open(store, true, &session));
+    CHECK(vindex__ingest_begin(&session, &ingest));
+    CHECK(write(ingest, context));
+    CHECK(vindex__ingest_commit(ingest));
+    vindex__ingest_free(ingest);
+    vindex__session_close(store, &session);
+}
+
+static vindex_status put_model(struct ingest *ingest, void *trained)
+{
+    return vindex__ingest_put_model(ingest, trained);
+}
+
+struct encoding {
+    uint64_t after, n;
+    bool more;
+};
+
+static vindex_status encode(struct ingest *ingest, void *context)
+{
+    struct encoding *e = context;
+    return vindex__ingest_encode(ingest, UINT64_C(64) << 20, &e->after, &e->n, &e->more);
+}
+
+static uint64_t plane_bytes(const struct block *blocks, uint32_t n)
+{
+    uint64_t size = 0;
+    for (uint32_t i = 0; i < n; i++)
+        size += BLOCK_HEADER_BYTES + (uint64_t)blocks[i].n * blocks[i].stride;
+    return size;
+}
+
+static void print_planes(struct store *store, double seconds, double cpu_s)
+{
+    struct session session;
+    const struct snapshot *snapshot;
+    uint64_t n = 0, c4 = 0, c8 = 0;
+    CHECK(vindex__session_open(store, false, &session));
+    CHECK(vindex__snapshot_acquire(store, &session, &snapshot));
+    for (uint32_t i = 0; i < snapshot->n_parts; i++) {
+        const struct part *part = &snapshot->parts[i];
+        if (!part->codes) continue;
+        n += part->n;
+        c4 += plane_bytes(part->codes->c4, part->codes->n_c4);
+        c8 += plane_bytes(part->codes->c8, part->codes->n_c8);
+    }
+    printf("%llu rows encoded in %.3f s (%.3f s of CPU): %.0f rows/s (%.0f), 1 thread, commits included; "
+           "bytes a row: c4 %.1f, c8 %.1f\n",
+           (unsigned long long)n, seconds, cpu_s, (double)n / seconds, (double)n / cpu_s, n ? (double)c4 / (double)n : 0,
+           n ? (double)c8 / (double)n : 0);
+    vindex__snapshot_release(store, &session, snapshot);
+    vindex__session_close(store, &session);
+}
+
+static void bench_codes(const char *index)
+{
+    struct store *store = NULL;
+    struct trained trained;
+    struct encoding encoding = {.more = true};
+    CHECK(vindex__store_open(index, false, &store));
+    train_on(store, &trained);
+    write_once(store, put_model, &trained);
+    vindex__trained_free(&trained);
+    int64_t start = vindex__now_ns();
+    double cpu_s = cpu_seconds();
+    while (encoding.more)
+        write_once(store, encode, &encoding);
+    print_planes(store, seconds_since(start), cpu_seconds() - cpu_s);
+    vindex__store_close(store);
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "insert";
@@ -204,8 +320,10 @@ int main(int argc, char **argv)
     else if (strcmp(what, "open") == 0)
         bench_open(argc > 2 ? strtoul(argv[2], NULL, 10) : 1000000,
                    argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 128, argc > 4 ? atoi(argv[4]) : 21);
+    else if (strcmp(what, "codes") == 0 && argc > 2)
+        bench_codes(argv[2]);
     else {
-        fprintf(stderr, "usage: bench_ingest insert|build|open\n");
+        fprintf(stderr, "usage: bench_ingest insert|build|open|codes INDEX\n");
         return 2;
     }
     clean_up();

@@ -1,21 +1,28 @@
 /*
- * bench_search.c - exact search of a snapshot: queries/s by batch and threads; for one query also
- * the share of the plain-sum bandwidth, both measured in turns in one run. One JSON line each.
+ * bench_search.c - ways to search one snapshot, in turns in one run: queries/s by batch, the bytes a way reads
+ * beside a plain sum over as many bytes, recall beside each. One JSON line each.
  *
  *     bench_search [--base F.bvecs|F.fvecs --queries F] [--n N --dim D] [--k K]
  *                  [--type f32|f16|bf16|i8|u8|bit] [--metric l2|cosine|ip|hamming]
- *                  [--batch B,B,...] [--threads T] [--rounds R]
+ *                  [--limit QUERIES] [--batch B,B,...] [--threads T] [--rounds R]
+ *                  [--engine auto,scan,tile,c8,tile8,c4] [--axes M] [--recall R]
+ *                  [--clock wall|cpu]
  *
- * Without files: normal data. VINDEX_ISA and VINDEX_TILE=blas choose what is compared.
+ * Without files: normal data. Codes are made where an engine needs them, axes from a sample of rows (--axes: so
+ * many). c4 reranks as many rows as the queries given need for the recall asked (0.99): a look at the answers that
+ * no search has, to compare speeds at equal recall. --clock cpu counts the calling thread's time alone, for one
+ * thread on a machine that others use. VINDEX_ISA and VINDEX_TILE=blas choose what is compared.
  */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/random.h"
-#include "kernels/kernels.h"
-#include "search/search.h"
+#include "ingest/train.h"
+#include "kernels/codes.h"
+#include "search/call.h"
 
 #define PART_ROWS 16384u
 
@@ -30,6 +37,14 @@ struct bench {
     struct set base, queries;
     struct snapshot snapshot;
     struct search *search;
+    const char *engines;
+    uint32_t axes;
+    double recall;
+    struct model model;
+    struct trained trained;
+    char *c4, *c8; /* all groups of all parts */
+    size_t c4_bytes, c8_bytes, k_prime;
+    vindex_hit *truth; /* [queries.n, k] */
 };
 
 static void die(const char *what, const char *detail)
@@ -155,6 +170,110 @@ static void make_snapshot(struct bench *bench)
     bench->snapshot.n_positions = bench->snapshot.n_live = n;
 }
 
+/* ---- codes ---------------------------------------------------------------------------------- */
+
+#define SAMPLE_ROWS 16384u
+
+static void dense_rows(const struct bench *bench, size_t first, size_t n, float *to)
+{
+    size_t dim = bench->base.dim, row_bytes = vkern_row_bytes((enum vkern_type)bench->type, dim);
+    vkern_get()->to_f32[bench->type]((const char *)bench->base.rows + first * row_bytes, n * dim,
+                                     to);
+}
+
+static void train(struct bench *bench)
+{
+    size_t dim = bench->base.dim, n = bench->base.n < SAMPLE_ROWS ? bench->base.n : SAMPLE_ROWS;
+    struct sample sample = {.dim = (uint32_t)dim,
+                            .metric = bench->metric,
+                            .n = n,
+                            .rows = allocate(n * dim, sizeof(float)),
+                            .n_rows = bench->base.n,
+                            .row_bytes = vkern_row_bytes((enum vkern_type)bench->type, dim),
+                            .has_c8 = bench->type <= VINDEX_BFLOAT16,
+                            .recall = 0.99F};
+    for (size_t i = 0; i < n; i++) {
+        float *row = sample.rows + i * dim;
+        dense_rows(bench, i * (bench->base.n / n), 1, row);
+        double norm = sqrt(vkern_get()->sumsq[VKERN_F32](row, dim));
+        for (size_t d = 0; bench->metric == VINDEX_COSINE && norm > 0 && d < dim; d++)
+            row[d] = (float)(row[d] / norm);
+    }
+    if (vindex__train(&sample, NULL, &bench->trained)) die("training", vindex_message());
+    free(sample.rows);
+}
+
+static struct block *cut(char *groups, size_t n_groups, size_t stride, uint32_t *n_blocks)
+{
+    size_t per_block = 262080 / stride;
+    *n_blocks = (uint32_t)((n_groups + per_block - 1) / per_block);
+    struct block *blocks = calloc(*n_blocks + 1, sizeof *blocks);
+    for (uint32_t b = 0; b < *n_blocks; b++) {
+        size_t at = b * per_block, n = n_groups - at < per_block ? n_groups - at : per_block;
+        blocks[b] = (struct block){groups + at * stride, stride, (uint32_t)n, (uint32_t)(16 * at)};
+    }
+    return blocks;
+}
+
+/* Both planes of a part, at `at` groups into the bench's memory. */
+static void encode(struct bench *bench, const struct vkern_model *model, struct part *part,
+                   size_t at, float *rows, float *scratch)
+{
+    struct part_codes *codes = calloc(1, sizeof *codes);
+    struct vkern_c8_facts facts;
+    size_t n_groups = vkern_groups(part->n), c8 = vkern_c8_group_bytes(model->dim);
+    size_t c4 = vkern_c4_group_bytes(model->m);
+
+    dense_rows(bench, part->base, part->n, rows);
+    if (vkern_c8_encode(model, rows, part->n, bench->c8 + at * c8, &facts)) {
+        codes->c8 = cut(bench->c8 + at * c8, n_groups, c8, &codes->n_c8);
+        codes->whole = facts.whole;
+        codes->is_signed = facts.is_signed;
+        codes->c8_error = facts.error;
+        codes->c8_size = facts.size;
+        codes->c8_bias = facts.bias_max;
+    }
+    if (model->m > 0) {
+        vkern_c4_encode(model, vkern_get()->tile, rows, part->n, scratch, bench->c4 + at * c4);
+        codes->c4 = cut(bench->c4 + at * c4, n_groups, c4, &codes->n_c4);
+    }
+    part->codes = codes;
+}
+
+static void make_codes(struct bench *bench)
+{
+    train(bench);
+    const struct trained *trained = &bench->trained;
+    uint32_t m = bench->axes ? bench->axes : trained->m;
+    struct vkern_model model = vindex__trained_model(trained, bench->metric, m);
+    size_t n_groups = bench->base.n / 16 + bench->snapshot.n_parts, at = 0;
+    float *rows = allocate((size_t)PART_ROWS * model.dim, sizeof *rows);
+    float *scratch = allocate(vkern_c4_scratch(&model), sizeof *scratch);
+    double started = (double)vindex__now_ns();
+
+    bench->c8 = allocate(n_groups, vkern_c8_group_bytes(model.dim));
+    bench->c4 = allocate(n_groups, vkern_c4_group_bytes(m));
+    for (uint32_t i = 0; i < bench->snapshot.n_parts; i++) {
+        struct part *part = (struct part *)(uintptr_t)&bench->snapshot.parts[i];
+        encode(bench, &model, part, at, rows, scratch);
+        at += vkern_groups(part->n);
+    }
+    bench->c8_bytes = at * vkern_c8_group_bytes(model.dim);
+    bench->c4_bytes = at * vkern_c4_group_bytes(m);
+    bench->model = (struct model){.m = m,
+                                  .clip = model.clip,
+                                  .mean = model.mean,
+                                  .scale = model.scale,
+                                  .axes = model.axes,
+                                  .deviation = model.deviation};
+    bench->snapshot.model = &bench->model;
+    fprintf(stderr, "bench_search: %u axes, energy %.3f, encoded %.0f rows/s\n", m,
+            (double)trained->energy,
+            (double)bench->base.n / ((double)vindex__now_ns() - started) * 1e9);
+    free(rows);
+    free(scratch);
+}
+
 /* ---- measuring ----------------------------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b)
@@ -169,51 +288,164 @@ static double median(double *values, size_t n)
     return values[n / 2];
 }
 
+static clockid_t clock_used = CLOCK_MONOTONIC;
+
 static double seconds(void)
 {
-    return (double)vindex__now_ns() * 1e-9;
+    struct timespec now;
+    clock_gettime(clock_used, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 static volatile uint64_t sink;
 
+static size_t query_bytes_of(const struct bench *bench)
+{
+    return vkern_row_bytes(
+        bench->type <= VINDEX_BFLOAT16 ? VKERN_F32 : (enum vkern_type)bench->type, bench->base.dim);
+}
+
+/* Queries first .. first + n - 1 by the engine forced; k_prime 0: exactly. */
+static void ask(struct bench *bench, size_t first, size_t n, size_t k_prime, vindex_hit *hits,
+                vindex_report *report)
+{
+    struct search_request request = {.queries = (const char *)bench->queries.rows +
+                                                first * query_bytes_of(bench),
+                                     .n_queries = n,
+                                     .k = bench->k,
+                                     .recall = 1,
+                                     .n_threads = bench->threads};
+    struct window window = {.n = n, .k = bench->k, .k_prime = k_prime, .hits = hits};
+    struct call call;
+
+    if (k_prime == 0) {
+        if (vindex__search_run(bench->search, &bench->snapshot, &request, hits, report))
+            die("search", vindex_message());
+        return;
+    }
+    vindex__call_open(&call, bench->search, &bench->snapshot, &request, hits);
+    call.n_match = call.n_live;
+    if (vindex__search_pool(bench->search, bench->threads) || vindex__call_window(&call, &window))
+        die("search", vindex_message());
+    report->n_reranked = call.n_reranked;
+    snprintf(report->plan, sizeof report->plan, "c4, %u axes, best %zu reranked", bench->model.m,
+             k_prime);
+}
+
+static double recall_of(const struct bench *bench, size_t first, size_t n, const vindex_hit *hits)
+{
+    size_t found = 0, k = bench->k;
+    for (size_t i = 0; i < n * k; i++)
+        for (size_t j = 0; j < k; j++)
+            found += bench->truth[(first + i / k) * k + j].id == hits[i].id;
+    return (double)found / (double)(n * k);
+}
+
+static void find_truth(struct bench *bench)
+{
+    vindex_report report = VINDEX_REPORT_INIT;
+    bench->truth = calloc(bench->queries.n * bench->k, sizeof *bench->truth);
+    ask(bench, 0, bench->queries.n, 0, bench->truth, &report);
+}
+
+/* The least k' with the recall asked for over all queries. */
+static void find_k_prime(struct bench *bench)
+{
+    vindex_report report = VINDEX_REPORT_INIT;
+    vindex_hit *hits = calloc(bench->queries.n * bench->k, sizeof *hits);
+    for (bench->k_prime = bench->k; bench->k_prime < bench->base.n / 2;
+         bench->k_prime += bench->k_prime / 16 + 1) {
+        ask(bench, 0, bench->queries.n, bench->k_prime, hits, &report);
+        if (recall_of(bench, 0, bench->queries.n, hits) >= bench->recall) break;
+    }
+    free(hits);
+}
+
+struct way {
+    char name[8];
+    enum engine forced;
+    const void *bytes; /* that it reads */
+    size_t n_bytes, k_prime;
+    double *search_s, *sum_s, recall, n_reranked;
+    char plan[128];
+};
+
+static struct way way_of(struct bench *bench, const char *name)
+{
+    static const char *const names[] = {"auto", "scan", "tile", "c8", "tile8", "c4"};
+    struct way way = {.bytes = bench->base.rows,
+                      .n_bytes = bench->base.n *
+                                 vkern_row_bytes((enum vkern_type)bench->type, bench->base.dim)};
+    for (int i = ENGINE_EXACT; i <= ENGINE_C4; i++)
+        if (!strcmp(name, names[i])) way.forced = (enum engine)i;
+    if ((way.forced == ENGINE_C8 || way.forced == ENGINE_TILE8) && bench->c8)
+        way.bytes = bench->c8, way.n_bytes = bench->c8_bytes;
+    if (way.forced == ENGINE_C4)
+        way.bytes = bench->c4, way.n_bytes = bench->c4_bytes, way.k_prime = bench->k_prime;
+    snprintf(way.name, sizeof way.name, "%s", name);
+    way.search_s = calloc(bench->rounds + 1, sizeof(double));
+    way.sum_s = calloc(bench->rounds + 1, sizeof(double));
+    return way;
+}
+
+static void print_way(const struct bench *bench, struct way *way, size_t batch)
+{
+    double s = median(way->search_s, bench->rounds), rounds = (double)bench->rounds;
+    double products = (double)batch * (double)bench->base.n * (double)bench->base.dim;
+    printf("{\"bench\":\"search\",\"n\":%zu,\"dim\":%zu,\"k\":%zu,\"batch\":%zu,"
+           "\"threads\":%u,\"engine\":\"%s\",\"recall\":%.4f,\"qps\":%.1f,\"best_qps\":%.1f,"
+           "\"ms_per_query\":%.4f,\"reranked_per_query\":%.1f",
+           bench->base.n, bench->base.dim, bench->k, batch, bench->threads, way->name,
+           way->recall / rounds, (double)batch / s, (double)batch / way->search_s[0],
+           1e3 * s / (double)batch, way->n_reranked / rounds / (double)batch);
+    if (batch == 1)
+        printf(",\"gb_s\":%.2f,\"share_of_sum\":%.3f", (double)way->n_bytes / s * 1e-9,
+               median(way->sum_s, bench->rounds) / s);
+    else
+        printf(",\"gop_s\":%.1f", 2 * products / s * 1e-9);
+    printf(",\"isa\":\"%s\",\"plan\":\"%s\"}\n", vkern_get()->level_name, way->plan);
+    fflush(stdout);
+    free(way->search_s);
+    free(way->sum_s);
+}
+
+/* All ways in turns, a batch each. */
 static void measure(struct bench *bench, size_t batch)
 {
-    size_t query_bytes = vkern_row_bytes(
-        bench->type <= VINDEX_BFLOAT16 ? VKERN_F32 : (enum vkern_type)bench->type, bench->base.dim);
-    size_t base_bytes =
-        bench->base.n * vkern_row_bytes((enum vkern_type)bench->type, bench->base.dim);
+    struct way ways[8];
     vindex_hit *hits = calloc(batch * bench->k, sizeof *hits);
-    double *search_s = calloc(bench->rounds, sizeof(double));
-    double *sum_s = calloc(bench->rounds, sizeof(double));
-    vindex_report report = VINDEX_REPORT_INIT;
-    struct search_request request = {
-        .n_queries = batch, .k = bench->k, .recall = 1, .n_threads = bench->threads};
+    size_t n_ways = 0;
 
     if (batch > bench->queries.n) die("batch", "more than there are queries");
-    for (size_t round = 0; round <= bench->rounds; round++) { /* the first warms up */
-        size_t slot = round ? round - 1 : 0;
-        size_t first = bench->queries.n > batch ? round * batch % (bench->queries.n - batch) : 0;
-        request.queries = (const char *)bench->queries.rows + first * query_bytes;
-        double started = seconds();
-        if (vindex__search_run(bench->search, &bench->snapshot, &request, hits, &report))
-            die("search", vindex_message());
-        double middle = seconds();
-        if (batch == 1) sink += vkern_get()->sum(bench->base.rows, base_bytes / 64 * 64);
-        search_s[slot] = middle - started;
-        sum_s[slot] = seconds() - middle;
+    for (const char *at = bench->engines; *at && n_ways < 8; at += strspn(at, ",")) {
+        char name[8] = "";
+        size_t length = strcspn(at, ",");
+        snprintf(name, sizeof name, "%.*s", (int)length, at);
+        ways[n_ways++] = way_of(bench, name);
+        at += length;
     }
-    double s = median(search_s, bench->rounds);
-    printf("{\"bench\":\"search\",\"n\":%zu,\"dim\":%zu,\"k\":%zu,\"batch\":%zu,\"qps\":%.1f,"
-           "\"best_qps\":%.1f,\"gb_s\":%.2f,\"reranked_per_query\":%.1f",
-           bench->base.n, bench->base.dim, bench->k, batch, (double)batch / s,
-           (double)batch / search_s[0], (double)base_bytes / s * 1e-9,
-           (double)report.n_reranked / (double)batch);
-    if (batch == 1) printf(",\"share_of_sum\":%.3f", median(sum_s, bench->rounds) / s);
-    printf(",\"recall\":1,\"isa\":\"%s\",\"plan\":\"%s\"}\n", vkern_get()->level_name, report.plan);
-    fflush(stdout);
+    for (size_t round = 0; round <= bench->rounds; round++) /* the first warms up */
+        for (size_t i = 0; i < n_ways; i++) {
+            struct way *way = &ways[i];
+            vindex_report report = VINDEX_REPORT_INIT;
+            size_t slot = round ? round - 1 : 0;
+            size_t first =
+                bench->queries.n > batch ? round * batch % (bench->queries.n - batch) : 0;
+            bench->search->forced = way->forced;
+            double started = seconds();
+            ask(bench, first, batch, way->k_prime, hits, &report);
+            double middle = seconds();
+            if (batch == 1) sink += vkern_get()->sum(way->bytes, way->n_bytes / 64 * 64);
+            way->search_s[slot] = middle - started;
+            way->sum_s[slot] = seconds() - middle;
+            memcpy(way->plan, report.plan, sizeof way->plan);
+            if (round == 0) continue;
+            way->recall += recall_of(bench, first, batch, hits);
+            way->n_reranked += (double)report.n_reranked;
+        }
+    for (size_t i = 0; i < n_ways; i++)
+        print_way(bench, &ways[i], batch);
     free(hits);
-    free(search_s);
-    free(sum_s);
 }
 
 /* ---- arguments ----------------------------------------------------------------------------- */
@@ -230,9 +462,9 @@ int main(int argc, char **argv)
 {
     static const char *const types[] = {"f32", "f16", "bf16", "i8", "u8", "bit"};
     static const char *const metrics[] = {"l2", "cosine", "ip", "hamming"};
-    struct bench bench = {.threads = 1, .k = 10, .rounds = 5};
+    struct bench bench = {.threads = 1, .k = 10, .rounds = 5, .engines = "auto", .recall = 0.99};
     const char *base = NULL, *queries = NULL, *batches = "1,2,4,8,32,1000";
-    size_t n = 100000, dim = 128;
+    size_t n = 100000, dim = 128, limit = 1000;
 
     for (int i = 1; i + 1 < argc; i += 2) {
         const char *name = argv[i], *value = argv[i + 1];
@@ -256,6 +488,16 @@ int main(int argc, char **argv)
             bench.threads = (uint32_t)strtoul(value, NULL, 10);
         else if (!strcmp(name, "--rounds"))
             bench.rounds = strtoull(value, NULL, 10);
+        else if (!strcmp(name, "--engine"))
+            bench.engines = value;
+        else if (!strcmp(name, "--axes"))
+            bench.axes = (uint32_t)strtoul(value, NULL, 10);
+        else if (!strcmp(name, "--recall"))
+            bench.recall = strtod(value, NULL);
+        else if (!strcmp(name, "--clock"))
+            clock_used = strcmp(value, "cpu") ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID;
+        else if (!strcmp(name, "--limit"))
+            limit = strtoull(value, NULL, 10);
         else
             die("unknown option", name);
     }
@@ -270,8 +512,12 @@ int main(int argc, char **argv)
         make_set(1000, bench.base.dim, 2, whole, &bench.queries);
     convert(&bench.base, bench.type);
     convert(&bench.queries, bench.type <= VINDEX_BFLOAT16 ? (uint32_t)VINDEX_FLOAT : bench.type);
+    if (bench.queries.n > limit) bench.queries.n = limit;
     make_snapshot(&bench);
     if (vindex__search_new(&bench.search)) die("search", vindex_message());
+    if (strpbrk(bench.engines, "48")) make_codes(&bench);
+    find_truth(&bench);
+    if (strstr(bench.engines, "c4")) find_k_prime(&bench);
     for (const char *at = batches; *at; at += strspn(at, ","))
         measure(&bench, strtoull(at, (char **)&at, 10));
     vindex__search_free(bench.search);

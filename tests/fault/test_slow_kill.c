@@ -168,11 +168,84 @@ static void killed_loads_leave_no_orphans(void **state)
     model_unlink(path);
 }
 
+/* Rows enough to be encoded, trained and encoded anew all the time, with commits between. */
+static void optimize_for_ever(const char *path, struct model *model, uint64_t seed)
+{
+    vindex *index = NULL;
+    struct rng rng;
+    vindex__rng_init(&rng, seed);
+    MODEL_CHECK(vindex_open(path, 0, &index) == VINDEX_OK);
+    for (;;) {
+        vindex_writer *writer = NULL;
+        MODEL_CHECK(vindex_optimize(index, VINDEX_OPTIMIZE_ALL, NULL, NULL) == VINDEX_OK);
+        MODEL_CHECK(vindex_writer_begin(index, &writer) == VINDEX_OK);
+        model_insert_fresh(model, &rng, writer, 20);
+        MODEL_CHECK(vindex_writer_commit(writer) == VINDEX_OK);
+    }
+}
+
+/* Each step of optimize is a transaction: whichever one is cut short, model, codes and audits agree with
+ * what they are of, and no block is left behind. */
+static void killed_optimizers_leave_whole_planes(void **state)
+{
+    (void)state;
+    enum { ROWS = 6000 };
+    char path[256];
+    struct model model;
+    struct rng rng;
+    vindex *index = NULL;
+    vindex_writer *writer = NULL;
+    size_t n = n_kills(300) / 5 + 1, n_partly = 0;
+    uint64_t seed = test_seed();
+    vindex__rng_init(&rng, seed);
+    model_path(path, sizeof path, "planes");
+    model_init(&model, VINDEX_FLOAT, VINDEX_L2, 24, ROWS);
+    vindex_create_options options = model_options(&model, 500);
+    assert_int_equal(vindex_create(path, &options, &index), VINDEX_OK);
+    assert_int_equal(vindex_writer_begin(index, &writer), VINDEX_OK);
+    model_insert_fresh(&model, &rng, writer, ROWS);
+    assert_int_equal(vindex_writer_commit(writer), VINDEX_OK);
+    vindex_close(index);
+    alarm(600);
+    for (size_t i = 0; i < n; i++) {
+        fflush(NULL);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            struct model copy = {0};
+            model_init(&copy, VINDEX_FLOAT, VINDEX_L2, 24, ROWS);
+            copy.next_id = 1000000 * (int64_t)(i + 1);
+            optimize_for_ever(path, &copy, seed + i);
+        }
+        kill_after(child, 1000 + vindex__rng_below(&rng, 400000));
+        vindex_stats stats = VINDEX_STATS_INIT;
+        MODEL_CHECK(vindex_open(path, 0, &index) == VINDEX_OK);
+        MODEL_CHECK(vindex_check(index, NULL, NULL) == VINDEX_OK);
+        MODEL_CHECK(vindex_stat(index, &stats) == VINDEX_OK);
+        assert_true(stats.n_rows >= ROWS);
+        n_partly += stats.n_coded < stats.n_rows - stats.n_tail;
+        MODEL_CHECK(vindex_writer_begin(index, &writer) == VINDEX_OK);
+        MODEL_CHECK(vindex_writer_commit(writer) == VINDEX_OK); /* collects what nobody names */
+        MODEL_CHECK(vindex_check(index, NULL, NULL) == VINDEX_OK);
+        vindex_close(index);
+    }
+    MODEL_CHECK(vindex_open(path, 0, &index) == VINDEX_OK);
+    MODEL_CHECK(vindex_optimize(index, 0, NULL, NULL) == VINDEX_OK);
+    vindex_stats stats = VINDEX_STATS_INIT;
+    MODEL_CHECK(vindex_stat(index, &stats) == VINDEX_OK);
+    assert_int_equal(stats.n_coded, stats.n_rows);
+    vindex_close(index);
+    printf("%zu kills, %zu of them left segments without codes\n", n, n_partly);
+    model_free(&model);
+    model_unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(killed_writers_lose_nothing),
         cmocka_unit_test(killed_loads_leave_no_orphans),
+        cmocka_unit_test(killed_optimizers_leave_whole_planes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/bytes.h"
+#include "kernels/codes.h"
 #include "kernels/kernels.h"
 
 const char *const nature_names[N_NATURES] = {
@@ -166,6 +167,8 @@ static void make_factors(struct made *made, const struct shape *shape, size_t fi
     uint64_t *live = piece(made, 8 * bitmap_words(part->n));
     int64_t before = INT64_MIN;
 
+    part->min_id = INT64_MAX;
+    part->max_id = INT64_MIN;
     part->ids_ascend = true;
     for (uint32_t slot = 0; slot < part->n; slot++) {
         size_t r = first + slot;
@@ -174,6 +177,8 @@ static void make_factors(struct made *made, const struct shape *shape, size_t fi
         float norm = norm_of(shape, (const char *)shape->rows + r * row_bytes);
         if (id <= before) part->ids_ascend = false;
         before = id;
+        if (id < part->min_id) part->min_id = id;
+        if (id > part->max_id) part->max_id = id;
         memcpy(ids + 8 * (size_t)slot, &id, 8);
         memcpy(norms + 4 * (size_t)slot, &norm, 4);
         if (norm > 0 && (part->norm_lo == 0 || norm < part->norm_lo)) part->norm_lo = norm;
@@ -187,6 +192,140 @@ static void make_factors(struct made *made, const struct shape *shape, size_t fi
     part->live = live;
 }
 
+/* ---- codes --------------------------------------------------------------------------------- */
+
+static void to_floats(const struct shape *shape, size_t first, size_t n, float *to)
+{
+    size_t row_bytes = row_bytes_of(shape->type, shape->dim, false);
+    vkern_get()->to_f32[shape->type]((const char *)shape->rows + first * row_bytes, n * shape->dim,
+                                     to);
+}
+
+/* Axes: random, made orthonormal one after another (Gram and Schmidt). */
+static void make_axes(uint32_t m, uint32_t dim, float *axes)
+{
+    struct rng rng;
+    vindex__rng_init(&rng, 77 + m + dim);
+    for (uint32_t k = 0; k < m; k++) {
+        float *axis = axes + (size_t)k * dim;
+        double norm = 0;
+        for (uint32_t i = 0; i < dim; i++)
+            axis[i] = (float)(i == k) + 0.1F * (float)normal(&rng);
+        for (uint32_t j = 0; j < k; j++) {
+            const float *before = axes + (size_t)j * dim;
+            double dot = 0;
+            for (uint32_t i = 0; i < dim; i++)
+                dot += (double)axis[i] * before[i];
+            for (uint32_t i = 0; i < dim; i++)
+                axis[i] -= (float)(dot * before[i]);
+        }
+        for (uint32_t i = 0; i < dim; i++)
+            norm += (double)axis[i] * axis[i];
+        for (uint32_t i = 0; i < dim; i++)
+            axis[i] = (float)(axis[i] / sqrt(norm));
+    }
+}
+
+/* Means and deviations of the rows as codes see them; whatever they are, answers must be right. */
+static void make_model(struct made *made, const struct shape *shape)
+{
+    size_t n = shape->n, dim = shape->dim;
+    struct model *model = piece(made, sizeof *model);
+    float *rows = calloc(n * dim + 1, sizeof *rows), *mean = piece(made, 4 * dim);
+    float *scale = piece(made, 4 * dim), *axes = piece(made, 4 * dim * (shape->m + 1));
+    float *deviation = piece(made, 4 * ((size_t)shape->m + 1));
+    double largest = 0;
+
+    to_floats(shape, 0, n, rows);
+    for (size_t i = 0; i < dim; i++) {
+        double sum = 0, squares = 0;
+        for (size_t r = 0; r < n; r++) {
+            double norm = shape->metric == VINDEX_COSINE
+                              ? norm_of(shape, (const char *)shape->rows +
+                                                   r * row_bytes_of(shape->type, dim, false))
+                              : 1;
+            double x = norm > 0 ? rows[r * dim + i] / norm : 0;
+            sum += x / (double)n;
+            squares += x * x / (double)n;
+        }
+        double variance = squares - sum * sum;
+        mean[i] = (float)sum;
+        scale[i] = (float)sqrt(variance > 1e-60 ? variance : 1e-60);
+        if (!(scale[i] < FLT_MAX) || !(scale[i] > 0)) scale[i] = 1;
+        if (scale[i] > largest) largest = scale[i];
+    }
+    make_axes(shape->m, shape->dim, axes);
+    for (uint32_t k = 0; k < shape->m; k++)
+        deviation[k] = largest > 0 ? (float)largest : 1;
+    memset(model->nonce, 7, sizeof model->nonce);
+    model->n_rows = n;
+    model->m = shape->m;
+    model->clip = 2.5F;
+    model->energy = 0.9F;
+    model->mean = mean;
+    model->scale = scale;
+    model->axes = axes;
+    model->deviation = deviation;
+    made->snapshot.model = model;
+    free(rows);
+}
+
+/* Groups at odd addresses, in blocks. */
+static const struct block *cut_groups(struct made *made, const struct shape *shape,
+                                      const char *groups, size_t n_groups, size_t stride,
+                                      uint32_t *n_blocks)
+{
+    size_t per_block = shape->groups_per_block;
+    *n_blocks = (uint32_t)((n_groups + per_block - 1) / per_block);
+    struct block *blocks = piece(made, *n_blocks * sizeof *blocks);
+    for (uint32_t b = 0; b < *n_blocks; b++) {
+        size_t at = b * per_block, n = n_groups - at < per_block ? n_groups - at : per_block;
+        char *memory = (char *)piece(made, n * stride) + 1;
+        memcpy(memory, groups + at * stride, n * stride);
+        blocks[b] = (struct block){memory, stride, (uint32_t)n, (uint32_t)(at * VKERN_GROUP)};
+    }
+    return blocks;
+}
+
+static void make_codes(struct made *made, const struct shape *shape, size_t first, uint8_t wanted,
+                       struct part *part)
+{
+    const struct model *from = made->snapshot.model;
+    struct vkern_model model = {.dim = shape->dim,
+                                .m = from->m,
+                                .metric = shape->metric,
+                                .mean = from->mean,
+                                .scale = from->scale,
+                                .axes = from->axes,
+                                .deviation = from->deviation,
+                                .clip = from->clip};
+    size_t n_groups = vkern_groups(part->n), c8 = vkern_c8_group_bytes(shape->dim);
+    size_t c4 = vkern_c4_group_bytes(shape->m);
+    struct part_codes *codes = piece(made, sizeof *codes);
+    struct vkern_c8_facts facts;
+    float *rows = calloc((size_t)part->n * shape->dim + 1, sizeof *rows);
+    char *groups = aligned_alloc(64, (n_groups * (c8 + c4) + 64) / 64 * 64);
+    float *scratch = aligned_alloc(64, (4 * vkern_c4_scratch(&model) + 64) / 64 * 64);
+
+    to_floats(shape, first, part->n, rows);
+    if (wanted & WITH_C8 && vkern_c8_encode(&model, rows, part->n, groups, &facts)) {
+        codes->c8 = cut_groups(made, shape, groups, n_groups, c8, &codes->n_c8);
+        codes->whole = facts.whole;
+        codes->is_signed = facts.is_signed;
+        codes->c8_error = facts.error;
+        codes->c8_size = facts.size;
+        codes->c8_bias = facts.bias_max;
+    }
+    if (wanted & WITH_C4 && shape->m) {
+        vkern_c4_encode(&model, vkern_get()->tile, rows, part->n, scratch, groups);
+        codes->c4 = cut_groups(made, shape, groups, n_groups, c4, &codes->n_c4);
+    }
+    part->codes = codes;
+    free(rows);
+    free(groups);
+    free(scratch);
+}
+
 struct snapshot *make_snapshot(const struct shape *shape)
 {
     struct made *made = calloc(1, sizeof *made);
@@ -197,12 +336,15 @@ struct snapshot *make_snapshot(const struct shape *shape)
     snapshot->config.type = shape->type;
     snapshot->config.metric = shape->metric;
     snapshot->config.dim = shape->dim;
+    if (shape->codes && shape->n) make_model(made, shape);
     for (size_t i = 0; i < shape->n_parts; i++) {
         parts[i].n = shape->parts[i];
         parts[i].base = first;
         parts[i].is_tail = i + 1 == shape->n_parts;
         make_blocks(made, shape, first, &parts[i]);
         make_factors(made, shape, first, &parts[i]);
+        if (snapshot->model && shape->codes[i] && parts[i].n && !parts[i].is_tail)
+            make_codes(made, shape, first, shape->codes[i], &parts[i]);
         first += parts[i].n;
         snapshot->n_live += parts[i].n_live;
     }

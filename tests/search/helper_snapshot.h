@@ -36,6 +36,9 @@ size_t row_bytes_of(uint32_t type, size_t dim, bool queries);
 
 /* ---- snapshots ----------------------------------------------------------------------------- */
 
+/* What a part of a made snapshot has beside its rows. */
+enum { WITH_C8 = 1, WITH_C4 = 2 };
+
 struct shape {
     uint32_t type, metric, dim;
     const void *rows; /* dense */
@@ -46,6 +49,9 @@ struct shape {
     size_t n_parts;
     uint32_t rows_per_block;
     uint32_t padding; /* bytes between rows */
+    const uint8_t *codes; /* [n_parts]: WITH_*; NULL: no model, no codes. The tail has none */
+    uint32_t m;           /* axes of c4, a multiple of 8, at most dim; 0: no c4 */
+    uint32_t groups_per_block;
 };
 struct snapshot *make_snapshot(const struct shape *shape);
 void free_snapshot(struct snapshot *snapshot);

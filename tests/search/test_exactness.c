@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "kernels/kernels.h"
+#include "search/call.h"
 #include "search/helper_snapshot.h"
 
 static struct rng rng;
@@ -25,6 +26,7 @@ static size_t below(size_t n)
 struct trial {
     struct shape shape;
     uint32_t parts[64];
+    uint8_t codes[64];
     int64_t *ids;
     uint8_t *dead;
     int64_t *filter_ids;
@@ -68,6 +70,17 @@ static void name_rows(struct trial *trial)
     }
     trial->shape.ids = trial->ids;
     trial->shape.dead = trial->dead;
+}
+
+/* Most parts have codes, some have none yet. */
+static void draw_codes(struct trial *trial)
+{
+    uint32_t axes = trial->shape.dim / 8 * 8;
+    for (size_t i = 0; i < trial->shape.n_parts; i++)
+        trial->codes[i] = below(4) ? WITH_C8 | WITH_C4 : (uint8_t)below(3);
+    trial->shape.codes = trial->codes;
+    trial->shape.m = axes ? (uint32_t)(8 * (1 + below(axes / 8))) : 0;
+    trial->shape.groups_per_block = (uint32_t)(1 + below(below(2) ? 4 : 60));
 }
 
 static int by_id(const void *a, const void *b)
@@ -170,7 +183,7 @@ static void compare(const struct trial *trial, const vindex_hit *got, const vind
     }
 }
 
-static void check_snapshot(struct trial *trial, const char *nature)
+static void check_snapshot(struct trial *trial, const char *nature, const char *how)
 {
     size_t n_hits = trial->request.n_queries * trial->request.k;
     vindex_hit *got = calloc(n_hits, sizeof *got), *want = calloc(n_hits, sizeof *want);
@@ -180,13 +193,27 @@ static void check_snapshot(struct trial *trial, const char *nature)
     oracle(&trial->shape, &trial->request, want);
     assert_int_equal(vindex__search_run(search, snapshot, &trial->request, got, &report),
                      VINDEX_OK);
-    compare(trial, got, want, "snapshot", nature);
+    compare(trial, got, want, how, nature);
     assert_int_equal(report.state, VINDEX_STATE_EXACT);
     assert_int_equal(report.n_queries, trial->request.n_queries);
     assert_int_equal(report.n_rows, snapshot->n_live);
     free_snapshot(snapshot);
     free(got);
     free(want);
+}
+
+/* The same rows with codes, by each way that uses them. */
+static void check_codes(struct trial *trial, const char *nature)
+{
+    static const enum engine ways[] = {ENGINE_C8, ENGINE_TILE8, ENGINE_EXACT};
+    static const char *const names[] = {"c8", "tile8", "codes"};
+    size_t i = below(3);
+    if (trial->shape.type == VINDEX_BIT) return;
+    draw_codes(trial);
+    search->forced = ways[i];
+    check_snapshot(trial, nature, names[i]);
+    search->forced = below(2) ? ENGINE_EXACT : ENGINE_TILE8; /* of integers, without codes */
+    trial->shape.codes = NULL;
 }
 
 static void check_brute(struct trial *trial, const char *nature)
@@ -208,6 +235,7 @@ static void check_brute(struct trial *trial, const char *nature)
                                           got, &report),
                      VINDEX_OK);
     compare(trial, got, want, "plain arrays", nature);
+    search->forced = ENGINE_EXACT;
     free(memory);
     free(got);
     free(want);
@@ -216,14 +244,16 @@ static void check_brute(struct trial *trial, const char *nature)
 static void check_type(uint32_t type)
 {
     const char *given = getenv("VINDEX_TEST_TRIALS");
-    int trials = given ? atoi(given) : 3; /* other shapes each run: see the seed */
+    /* Other shapes each run: see the seed. The reference level is slow. */
+    int trials = given ? atoi(given) : vkern_get()->level == VKERN_LEVEL_REF ? 1 : 2;
     for (uint32_t metric = VINDEX_L2; metric <= VINDEX_HAMMING; metric++) {
         if ((metric == VINDEX_HAMMING) != (type == VINDEX_BIT)) continue;
         for (int nature = 0; nature < N_NATURES; nature++)
             for (int i = 0; i < trials; i++) {
                 struct trial trial;
                 draw(&trial, type, metric, (enum nature)nature);
-                check_snapshot(&trial, nature_names[nature]);
+                check_snapshot(&trial, nature_names[nature], "snapshot");
+                check_codes(&trial, nature_names[nature]);
                 check_brute(&trial, nature_names[nature]);
                 discard(&trial);
             }

@@ -28,7 +28,7 @@ static const struct {
     {"docs_config", "k", true},      {"docs_rows", "id", false},      {"docs_tail0", "id", true},
     {"docs_segments0", "seq", true}, {"docs_ids0", "first", true},    {"docs_blocks0", "id", true},
     {"docs_tail1", "id", true},      {"docs_segments1", "seq", true}, {"docs_ids1", "first", true},
-    {"docs_blocks1", "id", true},
+    {"docs_blocks1", "id", true},    {"docs_codes0", "seq", true},    {"docs_codes1", "seq", true},
 };
 enum { N_TABLES = sizeof tables / sizeof *tables };
 

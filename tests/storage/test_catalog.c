@@ -128,7 +128,7 @@ static void check_catalog(struct session *s, const struct model *m)
 {
     size_t n = 0;
 
-    for (int table = TABLE_TAIL; table <= TABLE_DEAD; table++) {
+    for (int table = TABLE_TAIL; table <= TABLE_CODES; table++) {
         unsigned char key[9] = {(unsigned char)table};
         struct catalog_entry entry;
         size_t n_up = 0, n_down = 0;
@@ -213,7 +213,8 @@ struct run {
 
 static void random_key(struct run *r, unsigned char key[9])
 {
-    key[0] = (unsigned char)(TABLE_TAIL + vindex__rng_below(&r->rng, 3));
+    static const unsigned char tables[] = {TABLE_TAIL, TABLE_SEGMENTS, TABLE_IDS, TABLE_CODES};
+    key[0] = tables[vindex__rng_below(&r->rng, 4)];
     store_be64(key + 1, vindex__rng_below(&r->rng, KEY_SPACE) << (key[0] == TABLE_IDS ? 56 : 3));
 }
 

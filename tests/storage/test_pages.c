@@ -58,6 +58,8 @@ static void make_small_file(const char *path)
         put_record(&s, TABLE_TAIL, i, 80);
     for (uint64_t i = 0; i < 4; i++)
         put_record(&s, TABLE_SEGMENTS, i, 2500);
+    for (uint64_t i = 0; i < 20; i++)
+        put_record(&s, TABLE_CODES, i, 80);
     for (uint64_t i = 0; i < 6; i++)
         put_block(&s, i, 10 + (uint32_t)i * 50);
     for (uint64_t i = 0; i < 3; i++)

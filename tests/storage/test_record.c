@@ -5,6 +5,8 @@
 #include "common/cmocka.h"
 
 #include <float.h>
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/random.h"
@@ -47,6 +49,21 @@ static vindex_status decode_tail(struct bytes record)
     const void *row;
     return vindex__tail_decode(record, &base_config, &norm, &row);
 }
+static vindex_status decode_model(struct bytes record)
+{
+    struct model_record model;
+    return vindex__model_decode(record, &model);
+}
+static vindex_status decode_codes(struct bytes record)
+{
+    struct codes_record codes;
+    return vindex__codes_decode(record, &codes);
+}
+static vindex_status decode_audits(struct bytes record)
+{
+    struct audits_record audits;
+    return vindex__audits_decode(record, &audits);
+}
 static vindex_status decode_block(struct bytes record)
 {
     struct block_header header;
@@ -72,6 +89,24 @@ static struct segment_record example_segment(void)
     bitmap_clear(s.live, 129);
     return s;
 }
+
+static const struct model_record example_model = {
+    .nonce = "abcdefghijklmno", .n_rows = 5000, .m = 64, .clip = 2.5f, .energy = 0.93f};
+static const struct codes_record example_codes = {.nonce = "ABCDEFGHIJKLMNO",
+                                                  .segment = "0123456789abcde",
+                                                  .model = "abcdefghijklmno",
+                                                  .n = 130,
+                                                  .m = 64,
+                                                  .flags = CODES_C8 | CODES_WHOLE | CODES_SIGNED,
+                                                  .c8_error = 0.25f,
+                                                  .c8_size = 17,
+                                                  .c8_bias = 289};
+static const struct audits_record example_audits = {.nonce = "the audits here",
+                                                    .model = "abcdefghijklmno",
+                                                    .n_rows = 4999,
+                                                    .n = 300,
+                                                    .entry_bytes = AUDIT_HEAD_BYTES + 400,
+                                                    .version = AUDITS_VERSION};
 
 static size_t make_config(unsigned char *out)
 {
@@ -118,6 +153,36 @@ static size_t make_block(unsigned char *out)
     return size;
 }
 
+static size_t make_model(unsigned char *out)
+{
+    vindex__model_encode(&example_model, out);
+    return RECORD_MODEL_BYTES;
+}
+static size_t make_codes(unsigned char *out)
+{
+    vindex__codes_encode(&example_codes, out);
+    return RECORD_CODES_BYTES;
+}
+static size_t make_audits(unsigned char *out)
+{
+    vindex__audits_encode(&example_audits, out);
+    return RECORD_AUDITS_BYTES;
+}
+static size_t make_group_block(unsigned char *out)
+{
+    struct block_header header = {.plane = PLANE_C4,
+                                  .type = VINDEX_FLOAT,
+                                  .n = 3,
+                                  .stride = c4_stride(64),
+                                  .dim = 100,
+                                  .first = 32,
+                                  .nonce = "ABCDEFGHIJKLMNO"};
+    size_t size = BLOCK_HEADER_BYTES + 3 * (size_t)header.stride;
+    memset(out, 9, size);
+    vindex__block_seal(&header, out);
+    return size;
+}
+
 static const struct {
     const char *name;
     size_t (*make)(unsigned char *out);
@@ -127,6 +192,8 @@ static const struct {
     {"config", make_config, decode_config, 4, 8}, {"state", make_state, decode_state, 4, 8},
     {"segment", make_segment, decode_segment, 4, 8}, {"run", make_run, decode_run, 4, 8},
     {"tail", make_tail, decode_tail, 4, 8},       {"block", make_block, decode_block, 4, 8},
+    {"model", make_model, decode_model, 4, 8},    {"codes", make_codes, decode_codes, 4, 8},
+    {"audits", make_audits, decode_audits, 4, 8}, {"block of groups", make_group_block, decode_block, 4, 8},
 };
 #define N_KINDS (sizeof kinds / sizeof *kinds)
 
@@ -244,6 +311,254 @@ static void segment_rules(void **state)
     refused(s);
 }
 
+/* ---- the records of derived planes: every field's bad values ------------------------------------ */
+
+static vindex_status model_status(struct model_record m)
+{
+    unsigned char record[RECORD_MODEL_BYTES];
+    vindex__model_encode(&m, record);
+    return decode_model(bytes_of(record, sizeof record));
+}
+static vindex_status codes_status(struct codes_record c)
+{
+    unsigned char record[RECORD_CODES_BYTES];
+    vindex__codes_encode(&c, record);
+    return decode_codes(bytes_of(record, sizeof record));
+}
+static vindex_status audits_status(struct audits_record a)
+{
+    unsigned char record[RECORD_AUDITS_BYTES];
+    vindex__audits_encode(&a, record);
+    return decode_audits(bytes_of(record, sizeof record));
+}
+
+/* The example of a record with one field set; is the answer the one expected? */
+#define EXPECT(kind, expected, field, ...)                                                         \
+    do {                                                                                           \
+        struct kind##_record with = example_##kind;                                                \
+        with.field = __VA_ARGS__;                                                                  \
+        vindex_status got = kind##_status(with);                                                   \
+        if (got != (expected))                                                                     \
+            fail_msg(#kind " with " #field " = " #__VA_ARGS__ " gives %s", vindex_status_text(got)); \
+    } while (0)
+
+static void model_rules(void **state)
+{
+    (void)state;
+    EXPECT(model, VINDEX_OK, m, 0);
+    EXPECT(model, VINDEX_OK, m, MODEL_AXES_MAX);
+    EXPECT(model, VINDEX_CORRUPT, m, 4);
+    EXPECT(model, VINDEX_CORRUPT, m, MODEL_AXES_MAX + 8);
+    EXPECT(model, VINDEX_CORRUPT, m, UINT32_MAX - 7);
+    EXPECT(model, VINDEX_OK, clip, FLT_MIN);
+    EXPECT(model, VINDEX_CORRUPT, clip, 0);
+    EXPECT(model, VINDEX_CORRUPT, clip, -1);
+    EXPECT(model, VINDEX_CORRUPT, clip, NAN);
+    EXPECT(model, VINDEX_CORRUPT, clip, INFINITY);
+    EXPECT(model, VINDEX_OK, energy, 0);
+    EXPECT(model, VINDEX_OK, energy, 1);
+    EXPECT(model, VINDEX_CORRUPT, energy, 1.001f);
+    EXPECT(model, VINDEX_CORRUPT, energy, -0.001f);
+    EXPECT(model, VINDEX_CORRUPT, energy, NAN);
+}
+
+static void codes_rules(void **state)
+{
+    (void)state;
+    EXPECT(codes, VINDEX_OK, n, SEGMENT_ROWS_MAX);
+    EXPECT(codes, VINDEX_CORRUPT, n, SEGMENT_ROWS_MAX + 1);
+    EXPECT(codes, VINDEX_CORRUPT, n, 0);
+    EXPECT(codes, VINDEX_OK, m, 0);
+    EXPECT(codes, VINDEX_CORRUPT, m, 12);
+    EXPECT(codes, VINDEX_CORRUPT, m, MODEL_AXES_MAX + 8);
+    EXPECT(codes, VINDEX_OK, flags, CODES_C8);
+    EXPECT(codes, VINDEX_OK, flags, CODES_C8 | CODES_WHOLE);
+    EXPECT(codes, VINDEX_CORRUPT, flags, CODES_C8 | CODES_SIGNED);
+    EXPECT(codes, VINDEX_CORRUPT, flags, CODES_WHOLE | CODES_SIGNED);
+    EXPECT(codes, VINDEX_CORRUPT, flags, CODES_WHOLE);
+    EXPECT(codes, VINDEX_CORRUPT, flags, CODES_C8 | 8u);
+    EXPECT(codes, VINDEX_CORRUPT, flags, CODES_C8 | 1u << 31);
+    EXPECT(codes, VINDEX_CORRUPT, flags, 0); /* and yet it speaks of plane c8 */
+    EXPECT(codes, VINDEX_OK, c8_error, 0);
+    EXPECT(codes, VINDEX_OK, c8_bias, FLT_MAX);
+    const float bad[] = {-1, NAN, INFINITY, -INFINITY};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        EXPECT(codes, VINDEX_CORRUPT, c8_error, bad[i]);
+        EXPECT(codes, VINDEX_CORRUPT, c8_size, bad[i]);
+        EXPECT(codes, VINDEX_CORRUPT, c8_bias, bad[i]);
+    }
+}
+
+static void audits_rules(void **state)
+{
+    (void)state;
+    EXPECT(audits, VINDEX_OK, n, 0);
+    EXPECT(audits, VINDEX_OK, n, AUDITS_MAX);
+    EXPECT(audits, VINDEX_CORRUPT, n, AUDITS_MAX + 1);
+    EXPECT(audits, VINDEX_OK, entry_bytes, AUDIT_HEAD_BYTES);
+    EXPECT(audits, VINDEX_CORRUPT, entry_bytes, AUDIT_HEAD_BYTES - 4);
+    EXPECT(audits, VINDEX_CORRUPT, entry_bytes, AUDIT_HEAD_BYTES + 2);
+    EXPECT(audits, VINDEX_CORRUPT, entry_bytes, BLOCK_PAYLOAD_BYTES + 4);
+    EXPECT(audits, VINDEX_CORRUPT, entry_bytes, 0);
+    EXPECT(audits, VINDEX_CORRUPT, version, 0);
+    EXPECT(audits, VINDEX_UNSUPPORTED, version, 2);
+}
+
+static void records_of_derived_planes_keep_what_they_hold(void **state)
+{
+    (void)state;
+    unsigned char record[RECORD_CODES_BYTES];
+    struct model_record model;
+    vindex__model_encode(&example_model, record);
+    assert_int_equal(vindex__model_decode(bytes_of(record, RECORD_MODEL_BYTES), &model), VINDEX_OK);
+    assert_memory_equal(model.nonce, example_model.nonce, NONCE_BYTES);
+    assert_int_equal(model.n_rows, example_model.n_rows);
+    assert_int_equal(model.m, example_model.m);
+    assert_true(model.clip == example_model.clip && model.energy == example_model.energy);
+    struct codes_record codes;
+    vindex__codes_encode(&example_codes, record);
+    assert_int_equal(vindex__codes_decode(bytes_of(record, RECORD_CODES_BYTES), &codes), VINDEX_OK);
+    assert_memory_equal(&codes, &example_codes, sizeof codes);
+    struct audits_record audits;
+    vindex__audits_encode(&example_audits, record);
+    assert_int_equal(vindex__audits_decode(bytes_of(record, RECORD_AUDITS_BYTES), &audits), VINDEX_OK);
+    assert_memory_equal(audits.nonce, example_audits.nonce, NONCE_BYTES);
+    assert_memory_equal(audits.model, example_audits.model, NONCE_BYTES);
+    assert_int_equal(audits.n_rows, example_audits.n_rows);
+    assert_int_equal(audits.n, example_audits.n);
+    assert_int_equal(audits.entry_bytes, example_audits.entry_bytes);
+}
+
+/* ---- headers of every plane ------------------------------------------------------------------- */
+
+static vindex_status header_status(uint32_t dim, uint32_t type, uint16_t plane, uint32_t stride,
+                                   uint32_t n, uint32_t first)
+{
+    struct config config = base_config;
+    struct block_header header = {.plane = plane, .type = (uint16_t)type, .n = n, .stride = stride,
+                                  .dim = dim, .first = first, .nonce = "ABCDEFGHIJKLMNO"};
+    size_t size = BLOCK_HEADER_BYTES + (size_t)n * stride;
+    unsigned char *block = calloc(size, 1);
+    assert_non_null(block);
+    config.dim = dim;
+    config.type = type;
+    vindex__block_seal(&header, block);
+    vindex_status st = vindex__block_decode(bytes_of(block, size), &config, true, &header);
+    free(block);
+    return st;
+}
+
+static const struct {
+    const char *name;
+    uint32_t dim, type;
+    uint16_t plane;
+    uint32_t stride, n, first;
+    bool is_right;
+} headers[] = {
+    {"mean", 100, VINDEX_FLOAT, PLANE_MEAN, 400, 1, 0, true},
+    {"mean of an 8-bit index is of floats", 100, VINDEX_INT8, PLANE_MEAN, 400, 1, 0, true},
+    {"two means", 100, VINDEX_FLOAT, PLANE_MEAN, 400, 2, 0, false},
+    {"mean at 1", 100, VINDEX_FLOAT, PLANE_MEAN, 400, 1, 1, false},
+    {"mean of the largest dim", 65520, VINDEX_FLOAT, PLANE_MEAN, 262080, 1, 0, true},
+    {"scale", 7, VINDEX_FLOAT, PLANE_SCALE, 28, 1, 0, true},
+    {"scale with a stride of bytes", 7, VINDEX_FLOAT, PLANE_SCALE, 7, 1, 0, false},
+    {"model of a bit index", 64, VINDEX_BIT, PLANE_MEAN, 256, 1, 0, false},
+    {"axes", 100, VINDEX_FLOAT, PLANE_AXES, 400, 64, 0, true},
+    {"the last axes", 100, VINDEX_FLOAT, PLANE_AXES, 400, 24, 1000, true},
+    {"axes beyond the last", 100, VINDEX_FLOAT, PLANE_AXES, 400, 25, 1000, false},
+    {"deviations", 100, VINDEX_FLOAT, PLANE_DEVIATION, 4, 1024, 0, true},
+    {"too many deviations", 100, VINDEX_FLOAT, PLANE_DEVIATION, 4, 1025, 0, false},
+    {"audits", 100, VINDEX_FLOAT, PLANE_AUDITS, 1448, 100, 5020, true},
+    {"too many audits", 100, VINDEX_FLOAT, PLANE_AUDITS, 1448, 100, 5021, false},
+    {"audits of another dim", 100, VINDEX_FLOAT, PLANE_AUDITS, 1452, 100, 0, false},
+    {"audits with a query that just fits", 65258, VINDEX_FLOAT, PLANE_AUDITS, 262080, 1, 0, true},
+    {"audits without a query", 65259, VINDEX_FLOAT, PLANE_AUDITS, 1048, 250, 0, true},
+    {"c4 of 8 axes", 100, VINDEX_FLOAT, PLANE_C4, 128, 1024, 0, true},
+    {"c4 of 1,024 axes", 100, VINDEX_FLOAT, PLANE_C4, 8256, 31, 15888, true},
+    {"c4 of 1,032 axes", 100, VINDEX_FLOAT, PLANE_C4, 8320, 1, 0, false},
+    {"c4 of 12 axes", 100, VINDEX_FLOAT, PLANE_C4, 160, 1, 0, false},
+    {"c4 of no axes", 100, VINDEX_FLOAT, PLANE_C4, 64, 1, 0, false},
+    {"c4 with no group", 100, VINDEX_FLOAT, PLANE_C4, 128, 0, 0, false},
+    {"c4 with a stride of zero", 100, VINDEX_FLOAT, PLANE_C4, 0, 1, 0, false},
+    {"c4 that begins within a group", 100, VINDEX_FLOAT, PLANE_C4, 128, 1, 8, false},
+    {"c4 that ends beyond the largest segment", 100, VINDEX_FLOAT, PLANE_C4, 128, 2, 16368, false},
+    {"c4 of a bit index", 64, VINDEX_BIT, PLANE_C4, 128, 1, 0, false},
+    {"c8", 100, VINDEX_FLOAT, PLANE_C8, 1792, 146, 2336, true},
+    {"c8 of an odd dim", 101, VINDEX_FLOAT, PLANE_C8, 1856, 1, 0, true},
+    {"c8 of another dim", 100, VINDEX_FLOAT, PLANE_C8, 1856, 1, 0, false},
+    {"c8 of the largest dim it has", 16368, VINDEX_FLOAT, PLANE_C8, 262080, 1, 16368, true},
+    {"c8 of a dim whose groups fill more than a block", 16369, VINDEX_FLOAT, PLANE_C8, 262144, 1, 0, false},
+    {"c8 of that dim, of nothing", 16369, VINDEX_FLOAT, PLANE_C8, 0, 1, 0, false},
+    {"a plane nobody knows", 100, VINDEX_FLOAT, 34, 64, 1, 0, false},
+    {"norms of a bit index", 64, VINDEX_BIT, PLANE_NORM, 4, 1, 0, false},
+};
+
+static void headers_of_every_plane(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
+        vindex_status st = header_status(headers[i].dim, headers[i].type, headers[i].plane,
+                                         headers[i].stride, headers[i].n, headers[i].first);
+        if (st != (headers[i].is_right ? VINDEX_OK : VINDEX_CORRUPT))
+            fail_msg("%s: %s", headers[i].name, vindex_status_text(st));
+    }
+}
+
+/* The blocks of a layout hold its entries once each, and every header among them is one that decodes. */
+static void expect_layout(const char *name, const struct config *config, enum plane plane,
+                          struct plane_layout layout, uint32_t n)
+{
+    uint32_t next = 0, seen = 0;
+    if (layout.n != n) fail_msg("%s: %u entries, not %u", name, layout.n, n);
+    assert_int_equal(layout.n_blocks == 0, n == 0);
+    for (uint32_t i = 0; i < layout.n_blocks; i++) {
+        uint32_t here = layout_block_n(&layout, i);
+        assert_int_equal(layout_block_first(&layout, i), next);
+        assert_true(i + 1 == layout.n_blocks ? here >= 1 && here <= layout.per_block
+                                             : here == layout.per_block);
+        assert_int_equal(header_status(config->dim, config->type, (uint16_t)plane, layout.stride, here,
+                                       next),
+                         VINDEX_OK);
+        next += here * layout.slots;
+        seen += here;
+    }
+    assert_int_equal(seen, n);
+}
+
+static void layouts_hold_every_entry_once(void **state)
+{
+    (void)state;
+    static const uint32_t dims[] = {1, 3, 100, 960, 4096, 16368, 16369, 65258, 65259, 65520};
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
+        struct config config = base_config;
+        struct model_record model = example_model;
+        struct codes_record codes = example_codes;
+        struct audits_record audits = example_audits;
+        config.dim = dims[i];
+        model.m = codes.m = 1024;
+        audits.n = 900;
+        audits.entry_bytes = audit_stride(dims[i]);
+        expect_layout("mean", &config, PLANE_MEAN, vindex__model_layout(&model, &config, PLANE_MEAN), 1);
+        expect_layout("axes", &config, PLANE_AXES, vindex__model_layout(&model, &config, PLANE_AXES),
+                      1024);
+        expect_layout("deviation", &config, PLANE_DEVIATION,
+                      vindex__model_layout(&model, &config, PLANE_DEVIATION), 1024);
+        expect_layout("audits", &config, PLANE_AUDITS, vindex__audits_layout(&audits), 900);
+        for (codes.n = 1; codes.n <= SEGMENT_ROWS_MAX; codes.n = codes.n * 3 + 1) {
+            uint32_t n_groups = (codes.n + 15) / 16;
+            expect_layout("c4", &config, PLANE_C4, vindex__codes_layout(&codes, &config, PLANE_C4),
+                          n_groups);
+            expect_layout("c8", &config, PLANE_C8, vindex__codes_layout(&codes, &config, PLANE_C8),
+                          dims[i] <= 16368 ? n_groups : 0);
+        }
+        model.m = codes.m = codes.flags = 0;
+        expect_layout("no c4", &config, PLANE_C4, vindex__codes_layout(&codes, &config, PLANE_C4), 0);
+        expect_layout("no c8", &config, PLANE_C8, vindex__codes_layout(&codes, &config, PLANE_C8), 0);
+        expect_layout("no axes", &config, PLANE_AXES, vindex__model_layout(&model, &config, PLANE_AXES),
+                      0);
+    }
+}
+
 static void newer_formats_are_unsupported(void **state)
 {
     (void)state;
@@ -279,6 +594,12 @@ int main(void)
         cmocka_unit_test(every_bent_bit_is_noticed),
         cmocka_unit_test(bent_fields_with_right_checksums_do_no_harm),
         cmocka_unit_test(segment_rules),
+        cmocka_unit_test(model_rules),
+        cmocka_unit_test(codes_rules),
+        cmocka_unit_test(audits_rules),
+        cmocka_unit_test(records_of_derived_planes_keep_what_they_hold),
+        cmocka_unit_test(headers_of_every_plane),
+        cmocka_unit_test(layouts_hold_every_entry_once),
         cmocka_unit_test(newer_formats_are_unsupported),
         cmocka_unit_test(strides),
     };

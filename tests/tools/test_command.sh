@@ -215,7 +215,7 @@ printf '1,1,1,1,1,1,1,1,1,1,1,1\n' >one.csv
 "$vindex" search base.vdx -q queries.csv -k 10 --recall 1 -o truth.ivecs >out 2>err || failed "hits to a file"
 expect 0 '"recall":1.000000' "$vindex" eval base.vdx -q queries.csv -g truth.ivecs -k 10 --recall 1 --json
 keys=$(tr ',{' '\n\n' <out | sed -n 's/^"\([a-z0-9_]*\)":.*/\1/p' | tr '\n' ' ')
-[ "$keys" = "k recall_target recall qps p50_us p99_us batch threads isa layout plan " ] || failed "eval's keys: $keys"
+[ "$keys" = "k recall_target recall qps p50_us p99_us batch threads isa layout plan state basis audits predicted bound measured effort n_exact n_proven n_assumed " ] || failed "eval's keys: $keys"
 expect 0 '"threads":2' "$vindex" eval base.vdx -q queries.csv -g truth.ivecs --recall 0.9,1 --batch 1,8 --threads 1,2 --json
 [ "$(wc -l <out)" -eq 8 ] || failed "2 targets, 2 batches and 2 thread counts are not 8 lines"
 expect 0 '^ *10 ' "$vindex" eval base.vdx -q queries.csv -g truth.ivecs

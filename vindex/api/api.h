@@ -4,8 +4,10 @@
 #ifndef VINDEX_API_API_H
 #define VINDEX_API_API_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
+#include "search/calibrate.h"
 #include "search/search.h"
 #include "storage/store.h"
 
@@ -13,6 +15,10 @@ struct vindex {
     struct store *store;
     struct config config;
     atomic_int n_handles; /* writers and searchers that are open */
+    struct calibration *calibration; /* audits, shared by searchers */
+    pthread_mutex_t audits_mutex;    /* of taking them over from the store */
+    _Atomic uint64_t audits_mark;    /* of the commit they are of */
+    unsigned char audits_nonce[NONCE_BYTES]; /* of the record taken over or stored last */
 };
 
 /**
@@ -26,6 +32,20 @@ vindex_status vindex__config_from(const vindex_create_options *options, struct c
 
 /** dim, type and metric as an application gave them. */
 vindex_status vindex__check_shape(uint32_t dim, uint32_t type, uint32_t metric);
+
+/* ---- calibrate.c ------------------------------------------------------------------------------ */
+
+/** The last part of vindex_optimize: audit rows of the index, and the queries kept anew, and store the audits. Where there are no
+ *  codes, or nothing is due, it does nothing. Cancellable through progress. */
+vindex_status vindex__optimize_audits(vindex *index, vindex_progress_fn *progress, void *context);
+
+/** index->calibration and what belongs to it, empty; once config is known. close: nothing where open was not called or failed. */
+vindex_status vindex__audits_open(vindex *index);
+void vindex__audits_close(vindex *index);
+/** Whether commits may have changed model or audits since the last sync. */
+bool vindex__audits_behind(vindex *index, const struct snapshot *snapshot);
+/** Make the calibration that of the newest commit. Not while the session lends a snapshot. Any thread. */
+vindex_status vindex__audits_sync(vindex *index, struct session *session);
 
 /* ---- vectors.c: callers' vectors -------------------------------------------------------------- */
 

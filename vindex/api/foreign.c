@@ -26,12 +26,15 @@ vindex_status vindex_open_on(struct catalog *catalog, struct blocks *blocks, vin
     if (!index) return vindex__nomem();
     atomic_init(&index->n_handles, 0);
     vindex_status st = read_config(catalog, &index->config);
+    if (st == VINDEX_OK) st = vindex__audits_open(index);
     if (st == VINDEX_OK) st = vindex__store_foreign(catalog, blocks, &index->store);
-    if (st == VINDEX_OK)
-        *out = index;
-    else
+    if (st != VINDEX_OK) {
+        vindex__audits_close(index);
         vindex__free(index);
-    return st;
+        return st;
+    }
+    *out = index;
+    return VINDEX_OK;
 }
 
 vindex_status vindex_create_on(struct catalog *catalog, struct blocks *blocks,

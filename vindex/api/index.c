@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "base/status.h"
 #include "ingest/ingest.h"
+#include "ingest/train.h"
 #include "storage/check.h"
 
 static vindex_status index_new(vindex **index)
@@ -26,14 +27,17 @@ vindex_status vindex_create(const char *path, const vindex_create_options *optio
     vindex_status st = vindex__config_from(options, &config);
     if (st == VINDEX_OK) st = vindex__nonce(config.uuid, sizeof config.uuid);
     if (st == VINDEX_OK) st = index_new(&new_index);
+    if (st != VINDEX_OK) return st;
+    new_index->config = config;
+    st = vindex__audits_open(new_index);
     if (st == VINDEX_OK) st = vindex__store_create(path, &config, &new_index->store);
-    if (st == VINDEX_OK) {
-        new_index->config = config;
-        *index = new_index;
-        new_index = NULL;
+    if (st != VINDEX_OK) {
+        vindex__audits_close(new_index);
+        vindex__free(new_index);
+        return st;
     }
-    vindex__free(new_index);
-    return st;
+    *index = new_index;
+    return VINDEX_OK;
 }
 
 /* A view of its own for calls that come without a searcher. */
@@ -47,6 +51,7 @@ static vindex_status view_open(vindex *index, struct view *view)
     memset(view, 0, sizeof *view);
     vindex_status st = vindex__store_check_fork(index->store);
     if (st == VINDEX_OK) st = vindex__session_open(index->store, false, &view->session);
+    if (st == VINDEX_OK) st = vindex__audits_sync(index, &view->session);
     if (st == VINDEX_OK)
         st = vindex__snapshot_acquire(index->store, &view->session, &view->snapshot);
     return st;
@@ -91,6 +96,7 @@ vindex_status vindex_open(const char *path, uint32_t flags, vindex **index)
     if (st != VINDEX_OK) return st;
     st = vindex__store_open(path, flags & VINDEX_OPEN_READONLY, &new_index->store);
     if (st == VINDEX_OK) st = read_config(new_index->store, &new_index->config);
+    if (st == VINDEX_OK) st = vindex__audits_open(new_index);
     if (st != VINDEX_OK) {
         vindex__store_close(new_index->store);
         vindex__free(new_index);
@@ -110,6 +116,7 @@ void vindex_close(vindex *index)
         return;
     }
     vindex__store_close(index->store);
+    vindex__audits_close(index);
     vindex__free(index);
 }
 
@@ -120,6 +127,23 @@ vindex_status vindex_uuid(vindex *index, uint8_t uuid[16])
     return VINDEX_OK;
 }
 
+static uint64_t blocks_bytes(const struct block *blocks, uint32_t n)
+{
+    uint64_t size_bytes = 0;
+    for (uint32_t i = 0; i < n; i++)
+        size_bytes += BLOCK_HEADER_BYTES + (uint64_t)blocks[i].n * blocks[i].stride;
+    return size_bytes;
+}
+
+static void count_codes(const struct part *part, vindex_stats *stats)
+{
+    const struct part_codes *codes = part->codes;
+    if (!codes) return;
+    stats->n_coded += part->n_live;
+    stats->n_blocks += codes->n_c4 + codes->n_c8;
+    stats->codes_bytes += blocks_bytes(codes->c4, codes->n_c4) + blocks_bytes(codes->c8, codes->n_c8);
+}
+
 static void count_parts(const struct snapshot *snapshot, vindex_stats *stats)
 {
     for (uint32_t i = 0; i < snapshot->n_parts; i++) {
@@ -128,11 +152,13 @@ static void count_parts(const struct snapshot *snapshot, vindex_stats *stats)
         stats->n_segments++;
         stats->n_dead += part->n - part->n_live;
         stats->n_blocks += part->n_blocks + (part->norms ? 2u : 1u);
+        count_codes(part, stats);
     }
 }
 
 vindex_status vindex_stat(vindex *index, vindex_stats *stats)
 {
+    struct calibration_stat audits;
     struct view view;
     if (!index || !stats) return vindex__fail(VINDEX_INVALID, "vindex_stat: an argument is NULL");
     uint32_t size = stats->struct_size;
@@ -155,8 +181,12 @@ vindex_status vindex_stat(vindex *index, vindex_stats *stats)
             .epoch = snapshot->state.epoch,
             .next_id = snapshot->state.next_id,
             .recall = index->config.recall,
+            .c4_axes = snapshot->model ? snapshot->model->m : 0,
         };
         count_parts(snapshot, &s);
+        vindex__calibration_stat(index->calibration, &audits);
+        s.n_audits = audits.n_rows + audits.n_given + audits.n_live;
+        s.n_alarms = audits.n_alarms;
         st = vindex__store_sizes(index->store, &view.session, &s.size_bytes, &s.used_bytes);
         if (st == VINDEX_OK) memcpy(stats, &s, size);
     }
@@ -183,22 +213,78 @@ vindex_status vindex_check(vindex *index, vindex_finding_fn *finding, void *cont
     return st;
 }
 
+/* ---- upkeep --------------------------------------------------------------------------------- */
+
 /* One step of upkeep: its own transaction of at most 64 MiB of rows, so that little is lost when it is
  * interrupted and little is pending in memory. */
 #define STEP_BYTES (UINT64_C(64) << 20)
 
-static vindex_status optimize_step(vindex *index, bool all, bool *more)
+struct upkeep {
+    vindex *index;
+    bool all;
+    vindex_progress_fn *progress;
+    void *context;
+    uint64_t done, total; /* segments looked at: each may be rewritten and encoded */
+    bool more;
+    uint64_t after; /* segments up to this one are encoded */
+    const struct trained *trained;
+};
+
+static int ask(void *upkeep)
+{
+    const struct upkeep *u = upkeep;
+    return u->progress ? u->progress(u->context, u->done < u->total ? u->done : u->total, u->total) : 0;
+}
+
+static vindex_status go_on(struct upkeep *u)
+{
+    if (!ask(u)) return VINDEX_OK;
+    return vindex__fail(VINDEX_CANCELLED, "optimize was cancelled at segment %llu of %llu",
+                        (unsigned long long)u->done, (unsigned long long)u->total);
+}
+
+typedef vindex_status step_fn(struct upkeep *upkeep, struct ingest *ingest);
+
+/* A step is a transaction. */
+static vindex_status take_step(struct upkeep *u, step_fn *step)
 {
     struct session session = {NULL, NULL};
     struct ingest *ingest = NULL;
-    vindex_status st = vindex__session_open(index->store, true, &session);
+    vindex_status st = vindex__session_open(u->index->store, true, &session);
     if (st == VINDEX_OK) st = vindex__ingest_begin(&session, &ingest);
-    if (st == VINDEX_OK) st = vindex__ingest_maintain(ingest, all, STEP_BYTES, more);
+    if (st == VINDEX_OK) st = step(u, ingest);
     if (st == VINDEX_OK) st = vindex__ingest_commit(ingest);
     if (st != VINDEX_OK && session.catalog) catalog_rollback(session.catalog);
     vindex__ingest_free(ingest);
-    if (session.catalog) vindex__session_close(index->store, &session);
+    if (session.catalog) vindex__session_close(u->index->store, &session);
     return st;
+}
+
+static vindex_status take_steps(struct upkeep *u, step_fn *step)
+{
+    vindex_status st = VINDEX_OK;
+    u->more = true;
+    while (u->more && st == VINDEX_OK) {
+        st = go_on(u);
+        if (st == VINDEX_OK) st = take_step(u, step);
+    }
+    return st;
+}
+
+static vindex_status maintain_step(struct upkeep *u, struct ingest *ingest)
+{
+    u->done++;
+    return vindex__ingest_maintain(ingest, u->all, STEP_BYTES, &u->more);
+}
+
+static vindex_status encode_step(struct upkeep *u, struct ingest *ingest)
+{
+    return vindex__ingest_encode(ingest, STEP_BYTES, &u->after, &u->done, &u->more);
+}
+
+static vindex_status put_step(struct upkeep *u, struct ingest *ingest)
+{
+    return vindex__ingest_put_model(ingest, u->trained);
 }
 
 static vindex_status count_segments(vindex *index, uint64_t *n)
@@ -209,23 +295,54 @@ static vindex_status count_segments(vindex *index, uint64_t *n)
     return st;
 }
 
+/* A sample is read through a reader's view; then neither a view nor the writer's lock is held. */
+static vindex_status sample_rows(struct upkeep *u, const struct asking *asking, struct sample *sample)
+{
+    struct session session = {NULL, NULL};
+    bool is_due = false;
+    vindex_status st = vindex__session_open(u->index->store, false, &session);
+    if (st == VINDEX_OK) st = vindex__train_is_due(&session, u->all, &is_due);
+    if (st == VINDEX_OK && is_due)
+        st = vindex__sample_rows(&session, &u->index->config, asking, sample);
+    if (session.catalog) vindex__session_close(u->index->store, &session);
+    return st;
+}
+
+static vindex_status train(struct upkeep *u)
+{
+    struct asking asking = {ask, u};
+    struct sample sample = {.n = 0};
+    struct trained trained = {.m = 0};
+    vindex_status st = sample_rows(u, &asking, &sample);
+    if (st != VINDEX_OK || sample.n == 0) return st;
+    st = vindex__train(&sample, &asking, &trained);
+    vindex__sample_free(&sample);
+    u->trained = &trained;
+    if (st == VINDEX_OK) st = take_step(u, put_step);
+    u->trained = NULL;
+    vindex__trained_free(&trained);
+    return st;
+}
+
 vindex_status vindex_optimize(vindex *index, uint32_t flags, vindex_progress_fn *progress,
                               void *context)
 {
-    uint64_t total = 0, done = 0;
+    struct upkeep u = {.index = index,
+                       .all = flags & VINDEX_OPTIMIZE_ALL,
+                       .progress = progress,
+                       .context = context};
     if (!index) return vindex__fail(VINDEX_INVALID, "vindex_optimize: the index is NULL");
     if (flags & ~VINDEX_OPTIMIZE_ALL)
         return vindex__fail(VINDEX_UNSUPPORTED, "optimize flags 0x%x are unknown", flags);
     if (vindex__store_readonly(index->store))
         return vindex__fail(VINDEX_READONLY, "the index was opened for reading only");
     vindex_status st = vindex__store_check_fork(index->store);
-    if (st == VINDEX_OK) st = count_segments(index, &total);
-    for (bool more = true; more && st == VINDEX_OK; done++) {
-        if (progress && progress(context, done < total ? done : total, total))
-            return vindex__fail(VINDEX_CANCELLED, "optimize was cancelled after %llu steps",
-                                (unsigned long long)done);
-        st = optimize_step(index, flags & VINDEX_OPTIMIZE_ALL, &more);
-    }
-    if (st == VINDEX_OK && progress) progress(context, total, total);
+    if (st == VINDEX_OK) st = count_segments(index, &u.total);
+    u.total *= 2;
+    if (st == VINDEX_OK) st = take_steps(&u, maintain_step);
+    if (st == VINDEX_OK) st = train(&u);
+    if (st == VINDEX_OK) st = take_steps(&u, encode_step);
+    if (st == VINDEX_OK) st = vindex__optimize_audits(index, progress, context);
+    if (st == VINDEX_OK && progress) progress(context, u.total, u.total);
     return st;
 }

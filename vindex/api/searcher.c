@@ -81,6 +81,18 @@ static void end(vindex_searcher *searcher, const struct snapshot *snapshot)
     searcher->is_busy = false;
 }
 
+/* The same for a search by plan: the audits are those of its commit, or of a newer one. */
+static vindex_status begin_planned(vindex_searcher *searcher, const struct snapshot **snapshot)
+{
+    vindex *index = searcher->index;
+    vindex_status st = begin(searcher, snapshot);
+    if (st != VINDEX_OK || !(*snapshot)->model || !vindex__audits_behind(index, *snapshot)) return st;
+    end(searcher, *snapshot);
+    *snapshot = NULL;
+    st = vindex__audits_sync(index, &searcher->session);
+    return st == VINDEX_OK ? begin(searcher, snapshot) : st;
+}
+
 /* ---- requests --------------------------------------------------------------------------------- */
 
 static vindex_status check_filter(const vindex_filter *filter)
@@ -114,8 +126,8 @@ static vindex_status read_options(const vindex_search_options *given, float defa
     vindex_status st = vindex__options_read(given, &o, sizeof o, "vindex_search_options");
     if (st == VINDEX_OK) st = check_filter(o.filter);
     if (st != VINDEX_OK) return st;
-    if (o.flags)
-        return vindex__fail(VINDEX_UNSUPPORTED, "search flags 0x%x are unknown: give 0", o.flags);
+    if (o.flags & ~(VINDEX_SEARCH_NO_AUDIT | VINDEX_SEARCH_STRICT))
+        return vindex__fail(VINDEX_UNSUPPORTED, "search flags 0x%x are unknown", o.flags);
     if (o.recall != 0 && !(o.recall > 0 && o.recall <= 1))
         return vindex__fail(VINDEX_INVALID, "recall %g is outside (0, 1]", (double)o.recall);
     if (o.n_threads > 1024)
@@ -129,6 +141,7 @@ static vindex_status read_options(const vindex_search_options *given, float defa
     *request = (struct search_request){
         .k = k,
         .recall = o.recall != 0 ? o.recall : default_recall,
+        .flags = o.flags,
         .n_threads = o.n_threads ? o.n_threads : 1,
         .filter = o.filter && o.filter->kind != VINDEX_FILTER_NONE ? o.filter : NULL,
         .deadline_ns = !o.timeout_ns ? 0 : o.timeout_ns > INT64_MAX - now ? INT64_MAX
@@ -192,7 +205,8 @@ vindex_status vindex_search(vindex_searcher *searcher, const vindex_vectors *que
     if (st != VINDEX_OK) return st;
     if (request.n_queries && !hits)
         return vindex__fail(VINDEX_INVALID, "vindex_search: hits is NULL");
-    st = begin(searcher, &snapshot);
+    request.calibration = index->calibration;
+    st = request.recall < 1 ? begin_planned(searcher, &snapshot) : begin(searcher, &snapshot);
     if (st != VINDEX_OK) return st;
     st = vindex__search_run(searcher->search, snapshot, &request, hits, &searcher->report);
     searcher->report.epoch = snapshot->state.epoch;

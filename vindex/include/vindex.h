@@ -194,9 +194,12 @@ typedef struct vindex_filter {
 } vindex_filter;
 #define VINDEX_FILTER_NOT 1u /* the rows the filter does not name */
 
+#define VINDEX_SEARCH_NO_AUDIT 1u /* never answer a query of this call exactly only to learn from it */
+#define VINDEX_SEARCH_STRICT 2u   /* below recall 1: stay exact until the target is proven */
+
 typedef struct vindex_search_options {
     uint32_t struct_size;
-    uint32_t flags;      /* none yet; must be 0 */
+    uint32_t flags;      /* VINDEX_SEARCH_* */
     float recall;        /* target in (0, 1]; 0 = the index's default, 1 = exact and proven */
     uint32_t n_threads;  /* 0 = the calling thread alone */
     const vindex_filter *filter; /* NULL = all rows */
@@ -320,12 +323,26 @@ typedef int vindex_progress_fn(void *context, uint64_t done, uint64_t total);
 
 /**
  * Do the maintenance that is due: seal the tail, rewrite segments with more than 25 % dead rows, merge
- * small ones, collect orphaned blocks. Its own write transactions, one per step: interrupting it
- * loses nothing.
+ * small ones, collect orphaned blocks; then, from some thousand rows on, train what codes are relative to
+ * (mean, scale, principal axes; again once the rows have doubled, or with VINDEX_OPTIMIZE_ALL), encode the segments that
+ * lack codes, and audit rows of the index and the queries kept, so that targets below 1 can be planned.
+ * Its own write transactions, one per step: interrupting it loses nothing.
  * @return VINDEX_OK, BUSY, CANCELLED, READONLY, IO, FULL, NOMEM, CORRUPT.
  */
 VINDEX_API vindex_status vindex_optimize(vindex *index, uint32_t flags, vindex_progress_fn *progress,
                                          void *context);
+
+/**
+ * Learn from sample queries what effort each recall target needs: answers them exactly and keeps how hard each answer was to
+ * find. With 300 queries and more, targets up to 0.99 are proven at once for queries of the same law; 0.999 needs some
+ * thousand. Kept in the index. The method: vindex/search/calibrate.h.
+ *
+ * @param queries  [in] as for vindex_search; the last 4,096 are kept.
+ * @return VINDEX_OK, INVALID, BUSY (a writer lives), CANCELLED (what was answered is kept), READONLY, IO, FULL, NOMEM,
+ *         CORRUPT. Where nothing is to be learnt (no codes: every answer is exact already): VINDEX_OK.
+ */
+VINDEX_API vindex_status vindex_calibrate(vindex *index, const vindex_vectors *queries,
+                                          vindex_progress_fn *progress, void *context);
 
 /* ---- search -------------------------------------------------------------------------------- */
 
@@ -375,6 +392,10 @@ typedef struct vindex_report {
     uint64_t elapsed_ns;
     uint64_t epoch;       /* the catalog epoch answered from */
     char plan[128];       /* readable, one line, ASCII */
+    uint32_t basis;       /* of state: 0 nothing (exact), 1 rows of the index, 2 queries given or live */
+    uint32_t n_audits;    /* audits it rests on */
+    double measured;      /* mean recall of the plans in use by live audits; NaN: none yet */
+    uint64_t effort;      /* rows reranked a query, as planned; 0 when exact */
 } vindex_report;
 #define VINDEX_REPORT_INIT                                                                         \
     {                                                                                              \
@@ -429,7 +450,11 @@ typedef struct vindex_stats {
     uint64_t epoch;       /* commits so far */
     int64_t next_id;
     float recall;         /* the default target */
-    uint32_t reserved;
+    uint32_t c4_axes;     /* of the 4-bit codes; 0 = none */
+    uint64_t n_coded;     /* live rows in segments with codes of the current model */
+    uint64_t codes_bytes; /* of their blocks */
+    uint64_t n_audits;    /* rows and queries answered exactly, that plans below recall 1 rest on */
+    uint64_t n_alarms;    /* times since opening that live audits contradicted a plan */
 } vindex_stats;
 #define VINDEX_STATS_INIT                                                                          \
     {                                                                                              \

@@ -57,6 +57,30 @@ vindex_status vindex__ingest_commit(struct ingest *ingest);
  */
 vindex_status vindex__ingest_maintain(struct ingest *ingest, bool all, uint64_t max_bytes, bool *more);
 
+/* ---- derived planes (codes.c): training itself is train.h ----------------------------------------- */
+
+struct trained;
+
+/**
+ * Whether to train: no model yet, or twice the rows it was trained on; never below some thousand rows. again: also
+ * where there is a good one. Reads through a view of its own.
+ */
+vindex_status vindex__train_is_due(struct session *session, bool again, bool *is_due);
+/** Put a model in place of the one there was; the segments' codes are then of another model, until encoded. */
+vindex_status vindex__ingest_put_model(struct ingest *ingest, const struct trained *trained);
+/**
+ * Encode segments after *after (0: all) that have no codes of the model, max_bytes of rows at least and a segment more at most.
+ * *after moves on, *n_done counts segments, *more = there are others.
+ */
+vindex_status vindex__ingest_encode(struct ingest *ingest, uint64_t max_bytes, uint64_t *after,
+                                    uint64_t *n_done, bool *more);
+/** Put audits in place of those there were: entries as the record says, its nonce given anew; n 0: none. */
+vindex_status vindex__ingest_put_audits(struct ingest *ingest, const struct audits_record *audits,
+                                        const void *entries);
+
+/** Whether segments get a plane of 8-bit codes. */
+bool vindex__has_c8(const struct config *config);
+
 /** FORMAT.md 4: the norm kept beside a row. */
 float vindex__row_norm(const struct config *config, const void *row);
 

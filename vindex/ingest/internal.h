@@ -67,6 +67,7 @@ struct segments {
 /* ---- the transaction ------------------------------------------------------------------------ */
 
 struct id_index;
+struct coder;
 
 struct ingest {
     struct session *session;
@@ -87,6 +88,7 @@ struct ingest {
     int64_t began_ns;
     unsigned char *scratch; /* INGEST_SCRATCH_BYTES: a block or a record on its way out */
     struct id_index *order; /* [buffer.capacity], for sealing */
+    struct coder *coder;    /* codes.c: the model and scratch of encoding; NULL until needed */
 };
 
 /* A tail record of the largest row is larger than a block. */
@@ -110,7 +112,13 @@ vindex_status vindex__segments_clear(struct ingest *in, uint64_t seq, uint32_t s
 vindex_status vindex__segments_drop(struct ingest *in, uint64_t seq);
 vindex_status vindex__segments_flush(struct ingest *in);
 void vindex__segments_forget(struct ingest *in);
+/** The next committed segment after *seq; *seq 0: there is none. */
+vindex_status vindex__next_segment(struct ingest *in, uint64_t *seq,
+                                   const struct segment_record **record);
 /** The payload of a committed segment's block, checksum verified; valid during the view. */
+vindex_status vindex__segment_block(struct session *session, const struct config *config,
+                                    const struct segment_record *record, enum plane plane,
+                                    uint32_t index, const unsigned char **payload, uint32_t *n);
 vindex_status vindex__segments_block(struct ingest *in, const struct segment_record *record,
                                      enum plane plane, uint32_t index, const unsigned char **payload,
                                      uint32_t *n);
@@ -139,14 +147,29 @@ vindex_status vindex__seal_tail(struct ingest *in, uint32_t min_rows);
 /** The buffer's rows become tail records. */
 vindex_status vindex__buffer_to_tail(struct ingest *in);
 
+/* ---- codes.c: derived planes (ingest.h has the rest) ------------------------------------------ */
+
+/** Codes of the segment that is being sealed, from the buffer; none where the index has no model. */
+vindex_status vindex__codes_put(struct ingest *in, uint64_t seq, const struct segment_record *record);
+/** Delete a segment's codes, record and blocks; it may have none. The same for the model, the audits. */
+vindex_status vindex__codes_drop(struct ingest *in, uint64_t seq);
+vindex_status vindex__model_drop(struct ingest *in);
+vindex_status vindex__audits_drop(struct ingest *in);
+void vindex__coder_forget(struct ingest *in);
+
 /* ---- writer.c ----------------------------------------------------------------------------------- */
+
+/** Every public call sees the store through a view of its own and holds nothing afterwards. */
+vindex_status vindex__ingest_enter(struct ingest *in);
+/** Ends the view; passes st on. */
+vindex_status vindex__ingest_leave(struct ingest *in, vindex_status st);
 
 /** A tail record of this id was written or deleted. */
 void vindex__touch(struct ingest *in, int64_t id);
 
 /* ---- maintain.c ------------------------------------------------------------------------------- */
 
-/** Delete the blocks that no segment names. */
+/** Delete the blocks that no record names. */
 vindex_status vindex__collect_orphans(struct ingest *in);
 /** A commit's share of compaction: at most max(5 ms, a tenth of the transaction's own time). */
 vindex_status vindex__maintain_within_commit(struct ingest *in);

@@ -1,6 +1,6 @@
 /*
  * maintain.c - give space back: rewrite segments with many dead rows, merge small ones, delete blocks that no
- * segment names. Rewriting moves live rows into the transaction's buffer; sealing does the rest.
+ * record names. Rewriting moves live rows into the transaction's buffer; sealing does the rest.
  */
 #include <stdlib.h>
 
@@ -22,45 +22,84 @@ static int compare_nonces(const void *a, const void *b)
     return memcmp(a, b, NONCE_BYTES);
 }
 
-/* Nonces of all segments, sorted. */
-static vindex_status read_nonces(struct ingest *in, unsigned char **nonces, size_t *n)
+struct nonces {
+    unsigned char *items;
+    size_t n, capacity;
+};
+
+static vindex_status add_nonce(struct nonces *nonces, const unsigned char nonce[NONCE_BYTES])
 {
-    unsigned char key[8] = {0};
-    size_t capacity = 0;
-    *nonces = NULL;
-    *n = 0;
+    if (!vindex__grow((void **)&nonces->items, &nonces->capacity, nonces->n + 1, NONCE_BYTES))
+        return vindex__nomem();
+    memcpy(nonces->items + NONCE_BYTES * nonces->n++, nonce, NONCE_BYTES);
+    return VINDEX_OK;
+}
+
+/* The nonce in a record of one of the kinds that name blocks. */
+static vindex_status nonce_of(struct ingest *in, enum catalog_table table, struct bytes record,
+                              unsigned char nonce[NONCE_BYTES])
+{
+    struct segment_record segment;
+    struct codes_record codes;
+    vindex_status st = table == TABLE_SEGMENTS ? vindex__segment_decode(record, &in->config, &segment)
+                                               : vindex__codes_decode(record, &codes);
+    if (st == VINDEX_OK)
+        memcpy(nonce, table == TABLE_SEGMENTS ? segment.nonce : codes.nonce, NONCE_BYTES);
+    return st;
+}
+
+static vindex_status read_table(struct ingest *in, enum catalog_table table, struct nonces *nonces)
+{
+    unsigned char key[8] = {0}, nonce[NONCE_BYTES];
     for (enum catalog_seek how = SEEK_GE;; how = SEEK_GT) {
         struct catalog_entry entry;
-        struct segment_record record;
-        vindex_status st =
-            catalog_seek(in->session->catalog, TABLE_SEGMENTS, how, bytes_of(key, 8), &entry);
-        if (st != VINDEX_OK) return st;
-        if (!entry.value.data) break;
+        vindex_status st = catalog_seek(in->session->catalog, table, how, bytes_of(key, 8), &entry);
+        if (st != VINDEX_OK || !entry.value.data) return st;
         if (entry.key.size != 8) return vindex__corrupt("a segment's key has %zu bytes", entry.key.size);
         memcpy(key, entry.key.data, 8);
-        st = vindex__segment_decode(entry.value, &in->config, &record);
+        st = nonce_of(in, table, entry.value, nonce);
+        if (st == VINDEX_OK) st = add_nonce(nonces, nonce);
         if (st != VINDEX_OK) return st;
-        if (!vindex__grow((void **)nonces, &capacity, *n + 1, NONCE_BYTES)) return vindex__nomem();
-        memcpy(*nonces + NONCE_BYTES * (*n)++, record.nonce, NONCE_BYTES);
     }
-    if (*n) qsort(*nonces, *n, NONCE_BYTES, compare_nonces);
-    return VINDEX_OK;
+}
+
+static vindex_status read_single(struct ingest *in, const char *name, struct nonces *nonces)
+{
+    struct catalog_entry entry;
+    struct model_record model;
+    struct audits_record audits;
+    bool is_model = strcmp(name, "model") == 0;
+    vindex_status st =
+        catalog_get(in->session->catalog, TABLE_CONFIG, bytes_of(name, strlen(name)), &entry);
+    if (st != VINDEX_OK || !entry.value.data) return st;
+    st = is_model ? vindex__model_decode(entry.value, &model) : vindex__audits_decode(entry.value, &audits);
+    return st == VINDEX_OK ? add_nonce(nonces, is_model ? model.nonce : audits.nonce) : st;
+}
+
+/* Nonces of all segments, their codes, the model and the audits, sorted. */
+static vindex_status read_nonces(struct ingest *in, struct nonces *nonces)
+{
+    vindex_status st = read_table(in, TABLE_SEGMENTS, nonces);
+    if (st == VINDEX_OK) st = read_table(in, TABLE_CODES, nonces);
+    if (st == VINDEX_OK) st = read_single(in, "model", nonces);
+    if (st == VINDEX_OK) st = read_single(in, "audits", nonces);
+    if (nonces->n) qsort(nonces->items, nonces->n, NONCE_BYTES, compare_nonces);
+    return st;
 }
 
 vindex_status vindex__collect_orphans(struct ingest *in)
 {
     struct block_key key = {.plane = 0};
-    unsigned char *nonces = NULL;
-    size_t n = 0;
-    vindex_status st = read_nonces(in, &nonces, &n);
+    struct nonces nonces = {NULL, 0, 0};
+    vindex_status st = read_nonces(in, &nonces);
     for (bool found = true; st == VINDEX_OK;) {
         st = blocks_next(in->session->blocks, &key, &found);
         if (st != VINDEX_OK || !found) break;
-        if (n && bsearch(key.nonce, nonces, n, NONCE_BYTES, compare_nonces)) continue;
+        if (nonces.n && bsearch(key.nonce, nonces.items, nonces.n, NONCE_BYTES, compare_nonces)) continue;
         st = blocks_del(in->session->blocks, &key);
         in->changed = true;
     }
-    vindex__free(nonces);
+    vindex__free(nonces.items);
     return st;
 }
 
@@ -113,9 +152,8 @@ static vindex_status absorb(struct ingest *in, uint64_t seq)
     return st;
 }
 
-/* The next committed segment after *seq; *seq 0: there is none. */
-static vindex_status next_segment(struct ingest *in, uint64_t *seq,
-                                  const struct segment_record **record)
+vindex_status vindex__next_segment(struct ingest *in, uint64_t *seq,
+                                   const struct segment_record **record)
 {
     unsigned char key[8];
     struct catalog_entry entry;
@@ -194,7 +232,7 @@ static vindex_status count_small(struct ingest *in, bool all, uint64_t *n_small)
     uint64_t seq = 0;
     *n_small = in->state.n_tail ? 1 : 0;
     for (;;) {
-        vindex_status st = next_segment(in, &seq, &record);
+        vindex_status st = vindex__next_segment(in, &seq, &record);
         if (st != VINDEX_OK || seq == 0) return st;
         if (all ? record->n_live < in->buffer.capacity : is_small(in, record)) ++*n_small;
     }
@@ -208,7 +246,7 @@ vindex_status vindex__ingest_maintain(struct ingest *in, bool all, uint64_t max_
     vindex_status st = catalog_refresh(in->session->catalog, &stamp);
     if (st == VINDEX_OK) st = count_small(in, all, &n_small);
     while (st == VINDEX_OK) {
-        st = next_segment(in, &seq, &record);
+        st = vindex__next_segment(in, &seq, &record);
         if (st != VINDEX_OK || seq == 0) break;
         if (!is_due(in, record, all, n_small > 1)) continue;
         if (moved && moved + moved_bytes(record) > max_bytes) {

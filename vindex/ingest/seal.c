@@ -1,6 +1,7 @@
 /*
  * seal.c - fresh rows become a segment: sorted by id, written as blocks of planes `full`, `ids` and `norm`,
- * described by one record, found through runs of ids. FORMAT.md 2 and 3 are the layout.
+ * described by one record, found through runs of ids; and as codes where the index has a model. FORMAT.md 2 and 3 are
+ * the layout.
  */
 #include <stdlib.h>
 
@@ -121,6 +122,7 @@ vindex_status vindex__seal_buffer(struct ingest *in)
     if (st == VINDEX_OK) st = put_full(in, &record);
     if (st == VINDEX_OK) st = put_ids(in, &record);
     if (st == VINDEX_OK) st = put_norms(in, &record);
+    if (st == VINDEX_OK) st = vindex__codes_put(in, seq, &record);
     if (st == VINDEX_OK) st = vindex__segments_put(in, seq, &record);
     if (st == VINDEX_OK) st = put_runs(in, seq, n);
     if (st != VINDEX_OK) return st;

@@ -89,18 +89,18 @@ vindex_status vindex__segments_clear(struct ingest *in, uint64_t seq, uint32_t s
     return segment->record.n_live ? VINDEX_OK : vindex__segments_drop(in, seq);
 }
 
-vindex_status vindex__segments_block(struct ingest *in, const struct segment_record *record,
-                                     enum plane plane, uint32_t index, const unsigned char **payload,
-                                     uint32_t *n)
+vindex_status vindex__segment_block(struct session *session, const struct config *config,
+                                    const struct segment_record *record, enum plane plane,
+                                    uint32_t index, const unsigned char **payload, uint32_t *n)
 {
     struct block_key key = {.plane = (uint16_t)plane, .index = index};
     struct block_header header;
     struct bytes value;
     memcpy(key.nonce, record->nonce, NONCE_BYTES);
-    vindex_status st = blocks_get(in->session->blocks, &key, &value);
+    vindex_status st = blocks_get(session->blocks, &key, &value);
     if (st == VINDEX_OK && !value.data)
         st = vindex__corrupt("block %u of plane %d of a segment is missing", index, (int)plane);
-    if (st == VINDEX_OK) st = vindex__block_decode(value, &in->config, true, &header);
+    if (st == VINDEX_OK) st = vindex__block_decode(value, config, true, &header);
     if (st != VINDEX_OK) return st;
 
     uint32_t per_block = plane == PLANE_FULL ? record->rows_per_block : record->n;
@@ -114,6 +114,13 @@ vindex_status vindex__segments_block(struct ingest *in, const struct segment_rec
     *payload = (const unsigned char *)value.data + BLOCK_HEADER_BYTES;
     *n = header.n;
     return VINDEX_OK;
+}
+
+vindex_status vindex__segments_block(struct ingest *in, const struct segment_record *record,
+                                     enum plane plane, uint32_t index, const unsigned char **payload,
+                                     uint32_t *n)
+{
+    return vindex__segment_block(in->session, &in->config, record, plane, index, payload, n);
 }
 
 static vindex_status delete_blocks(struct ingest *in, const struct segment_record *record)
@@ -140,6 +147,7 @@ vindex_status vindex__segments_drop(struct ingest *in, uint64_t seq)
     store_be64(key, seq);
     vindex_status st = open_segment(in, seq, &segment);
     if (st == VINDEX_OK) st = delete_blocks(in, &segment->record);
+    if (st == VINDEX_OK) st = vindex__codes_drop(in, seq);
     if (st == VINDEX_OK)
         st = catalog_del(in->session->catalog, TABLE_SEGMENTS, bytes_of(key, 8));
     if (st == VINDEX_OK) segment->is_gone = true;

@@ -23,8 +23,7 @@ static vindex_status read_base(struct ingest *in)
     return st;
 }
 
-/* Every public call sees the store through a view of its own and holds nothing afterwards. */
-static vindex_status enter(struct ingest *in)
+vindex_status vindex__ingest_enter(struct ingest *in)
 {
     uint64_t stamp;
     if (in->failed != VINDEX_OK)
@@ -36,7 +35,7 @@ static vindex_status enter(struct ingest *in)
     return st;
 }
 
-static vindex_status leave(struct ingest *in, vindex_status st)
+vindex_status vindex__ingest_leave(struct ingest *in, vindex_status st)
 {
     catalog_release(in->session->catalog);
     return ingest_fail(in, st);
@@ -49,7 +48,7 @@ vindex_status vindex__ingest_begin(struct session *session, struct ingest **out)
     if (!in) return vindex__nomem();
     in->session = session;
     in->began_ns = vindex__now_ns();
-    vindex_status st = enter(in);
+    vindex_status st = vindex__ingest_enter(in);
     if (st != VINDEX_OK) goto out;
     st = read_base(in);
     if (st == VINDEX_OK) st = vindex__ordmap_new(&in->fresh);
@@ -60,7 +59,7 @@ vindex_status vindex__ingest_begin(struct session *session, struct ingest **out)
         if (!in->scratch || !in->order) st = vindex__nomem();
     }
     if (st == VINDEX_OK && (in->state.flags & STATE_EARLY_BLOCKS)) st = vindex__collect_orphans(in);
-    st = leave(in, st);
+    st = vindex__ingest_leave(in, st);
 out:
     if (st != VINDEX_OK) {
         vindex__ingest_free(in);
@@ -75,6 +74,7 @@ void vindex__ingest_free(struct ingest *in)
     if (!in) return;
     vindex__buffer_deinit(&in->buffer);
     vindex__segments_forget(in);
+    vindex__coder_forget(in);
     vindex__free_aligned(in->scratch);
     vindex__free(in->order);
     vindex__free(in->touched);
@@ -238,8 +238,8 @@ vindex_status vindex__ingest_may_insert(struct ingest *in, const int64_t *ids, s
                                 (long long)ids[i]);
     if (flags & (VINDEX_UPSERT | VINDEX_IGNORE)) return VINDEX_OK;
     vindex_status st = refuse_repeated(ids, n);
-    if (st == VINDEX_OK) st = enter(in);
-    if (st == VINDEX_OK) st = leave(in, refuse_existing(in, ids, n));
+    if (st == VINDEX_OK) st = vindex__ingest_enter(in);
+    if (st == VINDEX_OK) st = vindex__ingest_leave(in, refuse_existing(in, ids, n));
     return st;
 }
 
@@ -277,7 +277,7 @@ static vindex_status insert_row(struct ingest *in, int64_t id, const void *row, 
 vindex_status vindex__ingest_insert(struct ingest *in, const int64_t *ids, const void *rows,
                                     size_t stride, size_t n, uint32_t flags)
 {
-    vindex_status st = enter(in);
+    vindex_status st = vindex__ingest_enter(in);
     if (st != VINDEX_OK) return st;
     in->flushed = false;
     if (n) in->changed = true;
@@ -285,13 +285,13 @@ vindex_status vindex__ingest_insert(struct ingest *in, const int64_t *ids, const
     size_t piece = VIEW_BYTES / in->buffer.row_bytes + 1;
     for (size_t i = 0; i < n && st == VINDEX_OK; i++) {
         if (i && i % piece == 0) {
-            leave(in, VINDEX_OK);
-            st = enter(in);
+            vindex__ingest_leave(in, VINDEX_OK);
+            st = vindex__ingest_enter(in);
             if (st != VINDEX_OK) return ingest_fail(in, st);
         }
         st = insert_row(in, ids ? ids[i] : first + (int64_t)i, (const char *)rows + i * stride, flags);
     }
-    return leave(in, st);
+    return vindex__ingest_leave(in, st);
 }
 
 /* ---- remove ------------------------------------------------------------------------------------ */
@@ -299,7 +299,7 @@ vindex_status vindex__ingest_insert(struct ingest *in, const int64_t *ids, const
 vindex_status vindex__ingest_remove(struct ingest *in, const int64_t *ids, size_t n, size_t *n_removed)
 {
     size_t removed = 0;
-    vindex_status st = enter(in);
+    vindex_status st = vindex__ingest_enter(in);
     if (st != VINDEX_OK) return st;
     in->flushed = false;
     for (size_t i = 0; i < n && st == VINDEX_OK; i++) {
@@ -311,7 +311,7 @@ vindex_status vindex__ingest_remove(struct ingest *in, const int64_t *ids, size_
         removed++;
     }
     if (n_removed) *n_removed = removed;
-    return leave(in, st);
+    return vindex__ingest_leave(in, st);
 }
 
 /* Every key of a table, from the first on. */
@@ -349,7 +349,7 @@ static vindex_status drop_all_segments(struct ingest *in)
 
 vindex_status vindex__ingest_remove_all(struct ingest *in)
 {
-    vindex_status st = enter(in);
+    vindex_status st = vindex__ingest_enter(in);
     if (st != VINDEX_OK) return st;
     in->changed = true;
     in->flushed = false;
@@ -357,9 +357,11 @@ vindex_status vindex__ingest_remove_all(struct ingest *in)
     st = drop_all_segments(in);
     in->gone_below = in->state.next_seq;
     if (st == VINDEX_OK) st = delete_table(in, TABLE_TAIL);
+    if (st == VINDEX_OK) st = vindex__model_drop(in); /* rows to come may be of another kind */
+    if (st == VINDEX_OK) st = vindex__audits_drop(in);
     in->state.n_rows = in->state.n_tail = 0;
     in->touched_all = true;
-    return leave(in, st);
+    return vindex__ingest_leave(in, st);
 }
 
 /* ---- ask --------------------------------------------------------------------------------------- */
@@ -367,9 +369,9 @@ vindex_status vindex__ingest_remove_all(struct ingest *in)
 vindex_status vindex__ingest_exists(struct ingest *in, int64_t id, bool *exists)
 {
     struct place place = {.kind = NOWHERE};
-    vindex_status st = enter(in);
+    vindex_status st = vindex__ingest_enter(in);
     if (st != VINDEX_OK) return st;
-    st = leave(in, find(in, id, &place));
+    st = vindex__ingest_leave(in, find(in, id, &place));
     *exists = place.kind != NOWHERE;
     return st;
 }
@@ -436,8 +438,8 @@ vindex_status vindex__ingest_commit(struct ingest *in)
 {
     if (in->failed == VINDEX_OK && !in->changed) return VINDEX_OK;
     if (!in->flushed) {
-        vindex_status st = enter(in);
-        if (st == VINDEX_OK) st = leave(in, flush(in));
+        vindex_status st = vindex__ingest_enter(in);
+        if (st == VINDEX_OK) st = vindex__ingest_leave(in, flush(in));
         if (st != VINDEX_OK) return st;
     }
     return catalog_commit(in->session->catalog);

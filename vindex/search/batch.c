@@ -1,11 +1,18 @@
 /*
- * batch.c - many queries by the tile engine: a panel of 256 rows is packed once, with the metric
- * folded in as a scale and a bias a row, and multiplied with some queries at a time; their scores
- * go through the streams while they are in cache. The matrix of all scores never exists.
+ * batch.c - many queries by tiles: 256 rows at a time are multiplied with some queries at a time,
+ * and the scores go through the streams while they are in cache. The matrix of all scores never
+ * exists.
+ *
+ * Rows become an f32 panel, packed once for all queries, with the metric folded in as a scale and a
+ * bias a row:
  *
  *     l2       |x|^2 - 2 q.x     (|q|^2 left out: the same for all rows; the band's offset)
  *     ip       -q.x
  *     cosine   -q.x / |x|        (rows of zeros: 0)
+ *
+ * 8-bit codes lie as their tiles want them: plane c8 is multiplied where it is, rows of integers
+ * are put in groups first (bias and scale as above, without the sign and the 2, which are the
+ * query's).
  */
 #include "search/call.h"
 
@@ -50,10 +57,9 @@ static bool push_panel(struct worker *worker, const struct part *part, const uin
         call->search->tile->multiply(collectors->query.dense, nq, worker->panel, worker->bias, n,
                                      dim, worker->scores, VKERN_TILE_ROWS);
         for (size_t q = 0; q < nq; q++)
-            if (!collectors[q].is_exact)
+            if (collectors[q].engine == ENGINE_TILE)
                 vindex__collector_push(worker, &collectors[q], worker->scores + q * VKERN_TILE_ROWS,
                                        n, part, mask, slot);
-        worker->n_scored += nq * n;
     }
     return true;
 }
@@ -70,4 +76,86 @@ void vindex__batch_part(struct worker *worker, const struct part *part, const ui
                                  worker->panel);
         if (!push_panel(worker, part, mask, slot, n)) return;
     }
+}
+
+/* ---- tiles of 8-bit codes ------------------------------------------------------------------ */
+
+/* The queries' codes as this thread's tiles want them, `lines` to a pack. */
+static void pack_queries(struct worker *worker)
+{
+    size_t lines = worker->call->plan.lines;
+    if (worker->is_packed) return;
+    for (size_t first = 0; first < worker->n_collectors; first += lines) {
+        size_t left = worker->n_collectors - first, nq = left < lines ? left : lines;
+        for (size_t q = 0; q < nq; q++)
+            worker->pack_queries[q] = worker->collectors[first + q].side.query;
+        worker->tile8->pack(worker->pack_queries, nq, worker->call->dim,
+                            worker->packed + first / lines * worker->pack_bytes);
+    }
+    worker->is_packed = true;
+}
+
+/* Multiply the groups of rows slot .. slot + n - 1 with all queries; `before` rows of the first
+   group come before them. false: the call is to end. */
+static bool push_groups(struct worker *worker, const struct part *part, const uint64_t *mask,
+                        const void *groups, uint32_t before, uint32_t slot, uint32_t n)
+{
+    const struct call *call = worker->call;
+    size_t dim = call->dim, lines = call->plan.lines, n_groups = vkern_groups(before + n);
+
+    for (size_t first = 0; first < worker->n_collectors; first += lines) {
+        size_t left = worker->n_collectors - first, nq = left < lines ? left : lines;
+        struct collector *collectors = worker->collectors + first;
+        if (vindex__pace_tick(&worker->pace, &worker->call->stop, 0.01 * (double)(nq * n * dim)))
+            return false;
+        worker->tile8->multiply(worker->packed + first / lines * worker->pack_bytes, nq, groups,
+                                n_groups, dim, worker->scores, VKERN_TILE_ROWS);
+        for (size_t q = 0; q < nq; q++)
+            if (collectors[q].engine == ENGINE_TILE8)
+                vindex__collector_push(worker, &collectors[q],
+                                       worker->scores + q * VKERN_TILE_ROWS + before, n, part, mask,
+                                       slot);
+    }
+    return true;
+}
+
+static void fold_metric8(struct worker *worker, const struct part *part, uint32_t slot, uint32_t n)
+{
+    const struct call *call = worker->call;
+    for (uint32_t i = 0; i < n; i++) {
+        float norm = call->metric == VINDEX_COSINE ? part_norm(part, slot + i) : 1;
+        worker->bias[i] = call->metric == VINDEX_L2 ? row_bias(call, part, slot + i) : 0;
+        worker->scale[i] = norm > 0 ? 1 / norm : 0;
+    }
+}
+
+static void batch_integers(struct worker *worker, const struct part *part, const uint64_t *mask,
+                           uint32_t slot, uint32_t end)
+{
+    const struct call *call = worker->call;
+    uint32_t n;
+    for (; (n = vindex__next_rows(part, mask, VKERN_TILE_ROWS, end, &slot)) > 0; slot += n) {
+        fold_metric8(worker, part, slot, n);
+        call->kern->codes->c8_pack((enum vkern_type)call->type, part_row(part, slot),
+                                   part->blocks[0].stride, n, call->dim, worker->bias,
+                                   worker->scale, worker->groups);
+        if (!push_groups(worker, part, mask, worker->groups, 0, slot, n)) return;
+    }
+}
+
+void vindex__batch8_part(struct worker *worker, const struct part *part, const uint64_t *mask,
+                         uint32_t slot, uint32_t end)
+{
+    const void *groups;
+    uint32_t n;
+
+    pack_queries(worker);
+    if (!vindex__part_has_c8(part)) {
+        batch_integers(worker, part, mask, slot, end);
+        return;
+    }
+    for (;
+         (n = vindex__next_groups(part->codes->c8, mask, VKERN_TILE_ROWS, end, &slot, &groups)) > 0;
+         slot += n)
+        if (!push_groups(worker, part, mask, groups, slot % VKERN_GROUP, slot, n)) return;
 }

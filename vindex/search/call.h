@@ -3,11 +3,13 @@
  * workers, and what each file of this folder does for it. query.c puts them together.
  *
  *     query.c    the call from end to end            filter.c   which rows count: the live masks
- *     plan.c     decisions, error bands              scan.c     a range of rows, by query kernels
- *     batch.c    a range of rows, by tiles           rerank.c   exact scores of candidates
- *     results.c  the k best, merged and in order     exact.c    the arithmetic of reported scores
- *     brute.c    plain arrays as parts               scratch.c  memory and threads kept between
- *     calls stop.c     deadline and cancel
+ *     effort.c   targets below 1: what to spend      cost.c     what each way of scanning costs
+ *     plan.c     decisions, error bands, the proof   scan.c     a range of rows, by query kernels
+ *     codes.c    a range of rows, by their codes     batch.c    a range of rows, by tiles
+ *     rerank.c   exact scores of candidates          results.c  the k best, merged and in order
+ *     audit.c    what effort finds an exact answer   exact.c    the arithmetic of reported scores
+ *     brute.c    plain arrays as parts               scratch.c  memory and threads between calls
+ *     stop.c     deadline and cancel
  */
 #ifndef VINDEX_SEARCH_CALL_H
 #define VINDEX_SEARCH_CALL_H
@@ -15,7 +17,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "kernels/codes.h"
 #include "kernels/kernels.h"
+#include "search/calibrate.h"
 #include "search/search.h"
 #include "topk/stream.h"
 
@@ -30,7 +34,7 @@ struct measure {
 
 struct query {
     const void *bytes;  /* as in search_request */
-    const float *dense; /* f32: what the tile engine multiplies */
+    const float *dense; /* f32: what tiles and codes are made from */
     double norm;        /* Euclidean, double; 0 for bits */
     double sumsq;
 };
@@ -41,6 +45,17 @@ void vindex__query_init(const struct measure *measure, const void *bytes, struct
 /** The reported score. Never NaN, never infinite, never -0. */
 float vindex__measure_score(const struct measure *measure, const struct query *query,
                             const void *row);
+
+/* ---- ways to scan --------------------------------------------------------------------------- */
+
+enum engine {
+    ENGINE_EXACT, /* every row by the exact arithmetic: no first pass would leave rows out */
+    ENGINE_QUERY, /* first pass by the one-query kernels over the rows */
+    ENGINE_TILE,  /* first pass by the f32 tile engine over the rows */
+    ENGINE_C8,    /* first pass by one query's 8-bit codes over the rows' */
+    ENGINE_TILE8, /* first pass by tiles of 8-bit codes */
+    ENGINE_C4     /* rough scores: the best k' are scored exactly, nothing is proven */
+};
 
 /* ---- scratch.c ----------------------------------------------------------------------------- */
 
@@ -63,9 +78,12 @@ vindex_status vindex__region_need(struct region *region, size_t size);
 struct search {
     const vkern_table *kern;
     const struct vkern_tile *tile;
+    /* Where it can be taken it is, whatever it costs: tests and benchmarks compare ways.
+       ENGINE_EXACT: none. */
+    enum engine forced;
     struct pool *pool;  /* NULL: no call asked for threads yet */
     uint32_t n_threads; /* that the pool was opened for */
-    struct region mask_memory, work_memory;
+    struct region mask_memory, work_memory, audit_memory;
 };
 
 /** The pool for n_threads; NULL for 1. */
@@ -108,14 +126,10 @@ static inline bool vindex__pace_tick(struct pace *pace, struct stop *stop, doubl
 
 /* ---- the call ------------------------------------------------------------------------------ */
 
-enum engine {
-    ENGINE_EXACT, /* every row by the exact arithmetic: no first pass would leave rows out */
-    ENGINE_QUERY, /* first pass by the one-query kernels */
-    ENGINE_TILE   /* first pass by the tile engine */
-};
-
 struct plan {
-    enum engine engine;
+    enum engine plain;   /* for parts of rows alone; ENGINE_EXACT: for all */
+    enum engine coded;   /* for parts with plane c8 */
+    size_t k_prime;      /* > 0: parts with plane c4 by c4, so many rows reranked */
     size_t k;            /* min(k asked, rows that match); 0: nothing to find */
     size_t group;        /* queries in flight in one worker */
     size_t rows_max;     /* rows of one step */
@@ -124,7 +138,6 @@ struct plan {
     bool splits_queries; /* between workers; otherwise rows */
     uint64_t chunk;      /* positions of one task where rows are split */
     uint32_t n_workers;
-    double sparse; /* parts with a smaller share of matching rows are scored exactly at once */
 };
 
 /** One query in one worker: what its first pass let through, and the best it is sure of. */
@@ -132,7 +145,12 @@ struct collector {
     struct query query;
     struct topk_stream stream; /* of first-pass scores */
     struct topk_stream best;   /* of exact scores */
-    bool is_exact;             /* the current part has no useful error band for this query */
+    struct topk_stream rough;  /* of c4 scores: the best k', by (score, position) */
+    enum engine engine;        /* of the current part: the wanted one if its error band is useful */
+    struct vkern_c8_side side; /* its codes for c8, of worker->variant */
+    int8_t *codes;             /* [dim in whole quads] */
+    int8_t *weights;           /* its codes for c4 [m] */
+    float weight_scale;
 };
 
 struct worker {
@@ -141,12 +159,25 @@ struct worker {
     struct collector *collectors; /* [plan.group] */
     size_t n_collectors;
     float *dense;  /* [group, dim] f32 copies of integer queries; NULL where not needed */
-    float *scores; /* [lines, rows_max] */
+    float *scores; /* [lines, rows_max + VKERN_GROUP] */
     float *panel, *scale, *bias;
-    void *scratch;                               /* of all its streams */
-    float *norms;                                /* [rows of a brute part]; NULL for snapshots */
-    bool tile_fails;                             /* its bands are too wide for these data */
-    uint64_t n_scored, n_reranked, n_overflowed; /* the last: reranked because a stream was full */
+    void *scratch;   /* of all its streams */
+    float *norms;    /* [rows of a brute part]; NULL for snapshots */
+    float *kept;     /* [rows_max + 16] rough survivors, */
+    uint64_t *found; /* and their positions; a projection's scratch */
+    float *projection;
+    /* codes.c */
+    uint32_t variant; /* of the codes its queries hold; 0: none yet */
+    bool is_packed;   /* they lie in `packed` too */
+    const struct vkern_tile8 *tile8; /* of this thread; NULL: not asked yet */
+    struct vkern_c8_query *pack_queries; /* [lines] */
+    char *packed;                        /* a pack of pack_bytes for every `lines` queries */
+    size_t pack_bytes;
+    void *groups; /* rows of integers as c8 groups, VKERN_TILE_ROWS of them */
+    /* How the current first pass does: its bands may be too wide for these data. */
+    bool codes_fail, tile_fails;
+    uint64_t n_tried, n_overflowed; /* scored; reranked because a stream was full */
+    uint64_t n_scored, n_reranked;
 };
 
 struct part_mask {
@@ -161,6 +192,21 @@ struct part_view {
     struct block block;
 };
 
+/** What a target below 1 is answered by, and why. */
+struct effort {
+    struct effort_plan plan; /* k_prime 0: exact */
+    double ratio;            /* an audited query's time to a planned one's */
+    bool may_audit;
+};
+
+/** The queries being answered: those of the request, or some of them, deeper for an audit. */
+struct window {
+    size_t first, n;
+    size_t k;
+    size_t k_prime;   /* 0: exactly */
+    vindex_hit *hits; /* [n, k] */
+};
+
 struct call {
     struct search *search;
     const vkern_table *kern;
@@ -168,7 +214,8 @@ struct call {
     vindex_hit *hits;
     struct measure measure;
     uint32_t type, metric, dim;
-    size_t query_bytes;
+    size_t row_bytes, query_bytes;
+    struct vkern_model model; /* m 0 and no arrays: no codes but whole numbers */
 
     const struct snapshot *snapshot; /* NULL: plain arrays */
     const void *rows;
@@ -178,12 +225,16 @@ struct call {
 
     size_t n_parts;
     uint64_t n_positions, n_live, n_match;
+    uint64_t n_c4, n_c8;     /* positions in parts with these planes */
     struct part_mask *masks; /* [n_parts]; NULL: no filter */
 
+    struct effort effort;
+    struct window window;
     struct plan plan;
     struct worker *workers;
     struct stop stop;
-    size_t group_first; /* of the queries in flight, where rows are split */
+    size_t group_first;            /* of the queries in flight, where rows are split */
+    uint64_t n_scored, n_reranked; /* of the windows answered */
 };
 
 /* brute.c: positions, parts and rows, of snapshots and of plain arrays. */
@@ -201,24 +252,89 @@ static inline int64_t vindex__row_id(const struct part *part, uint32_t slot)
 /* filter.c */
 vindex_status vindex__call_filter(struct call *call);
 
+/* effort.c */
+/** Decide what the request's target is answered by, for its next n_queries queries: call->effort. */
+void vindex__effort_plan(struct call *call, size_t n_queries);
+/** Nothing but an exact answer will do, or was given. reason: static, or NULL. */
+void vindex__effort_exact(struct call *call, const char *reason);
+/** Whether the query about to be answered by that plan is one to learn from. */
+bool vindex__effort_draw(const struct call *call);
+
+/* audit.c */
+/** Answer queries first .. first + n - 1 exactly, and add an audit of each. is_answered: their hits are
+ *  there; those of an exact search cut short would be worse. */
+vindex_status vindex__audit_queries(struct call *call, size_t first, size_t n, bool is_answered);
+
+/* cost.c: nanoseconds, by estimate. */
+/** n_queries queries over n_rows rows. */
+double vindex__cost_scan(const struct call *call, enum engine engine, size_t n_queries,
+                         uint64_t n_rows);
+/** Scoring one row exactly; the c4 codes of one query. */
+double vindex__cost_rerank(const struct call *call);
+double vindex__cost_project(const struct call *call);
+/** A part with a smaller share of matching rows is scored exactly at once. */
+double vindex__cost_sparse(enum engine engine);
+/** Whether a plan with k' leaves a part to c4. Decided by all of its rows: what is found must not depend on
+ *  how threads share them. */
+bool vindex__is_rough(const struct part *part, struct part_mask mask);
+
 /* plan.c */
+/** Plan call->window. */
 void vindex__plan_make(struct call *call);
+/** The exact way for so many queries over parts without, and with, plane c8. */
+enum engine vindex__plan_plain(const struct call *call, size_t n_queries);
+enum engine vindex__plan_coded(const struct call *call, size_t n_queries);
 void vindex__plan_text(const struct call *call, char *text, size_t size);
 /** Entries of the stream of a query's first-pass scores. */
 size_t vindex__first_entries(const struct plan *plan);
 struct topk_margin vindex__plan_margin(const struct call *call, const struct query *query);
-/** The error of a first pass over a part; false: none that is useful. */
+/** The error of a first pass over a part's rows; false: none that is useful. */
 bool vindex__plan_band(const struct call *call, enum engine engine, const struct query *query,
                        const struct part *part, struct topk_band *band);
+/** The same over 8-bit codes with these facts, of a query's side. */
+bool vindex__plan_codes_band(const struct call *call, const struct collector *collector,
+                             const struct vkern_c8_facts *facts, const struct part *part,
+                             struct topk_band *band);
+/** The facts of the 8-bit codes a part is scored by: of its plane, or as made on the fly; false:
+ *  its norms are none. */
+bool vindex__plan_facts(const struct call *call, const struct part *part,
+                        struct vkern_c8_facts *facts);
 /** Rows whose exact first-pass score (offset added) is above this are reported worse than `score`.
  * */
 double vindex__plan_upper(const struct call *call, const struct query *query, float score);
 
+/* codes.c */
+static inline bool vindex__part_has_c8(const struct part *part)
+{
+    return part->codes && part->codes->c8;
+}
+static inline bool vindex__part_has_c4(const struct part *part)
+{
+    return part->codes && part->codes->c4;
+}
+/** Bytes of one query's codes for c8. */
+static inline size_t vindex__codes_bytes(size_t dim)
+{
+    return (dim + 3) / 4 * 4;
+}
+/** Give all queries in hand the 8-bit codes that rows with such facts ask for. */
+void vindex__codes_make(struct worker *worker, const struct vkern_c8_facts *facts);
+/** Slots [slot, end) for the collectors whose engine is ENGINE_C8. */
+void vindex__codes_part(struct worker *worker, const struct part *part, const uint64_t *mask,
+                        uint32_t slot, uint32_t end);
+/** The same by c4, into the rough streams of all. */
+void vindex__rough_part(struct worker *worker, const struct part *part, const uint64_t *mask,
+                        uint32_t slot, uint32_t end);
+/** Rows from the first of [*slot, end) that the mask leaves in, whose groups lie together; with those
+ *  before it in its group at most rows_max. 0 at the end. *groups: the first group. */
+uint32_t vindex__next_groups(const struct block *blocks, const uint64_t *mask, uint32_t rows_max,
+                             uint32_t end, uint32_t *slot, const void **groups);
+
 /* results.c */
-/** Entries of the stream of a query's best. */
-size_t vindex__best_entries(const struct plan *plan, uint64_t n_match);
-/** An empty one. */
-void vindex__best_init(struct topk_stream *best, const struct call *call,
+/** Entries of a stream of the k best. */
+size_t vindex__best_entries(size_t k, uint64_t n_match);
+/** An empty one: of exact scores and ids, or of rough scores and positions. */
+void vindex__best_init(struct topk_stream *best, size_t k, uint64_t n_match,
                        struct topk_memory memory);
 /** A score that k known hits reach; false: there are fewer. */
 bool vindex__best_worst(struct topk_stream *best, float *score);
@@ -228,6 +344,11 @@ void vindex__hits_write(struct topk_stream *best, size_t n_padded, vindex_hit *h
 void vindex__hits_pad(vindex_hit *hits, size_t from, size_t to);
 
 /* scan.c */
+/** Rows of slots [slot, end) that count. */
+size_t vindex__count_rows(const struct part *part, struct part_mask mask, uint32_t slot,
+                          uint32_t end);
+/** The first slot >= slot that the mask leaves in, or end. */
+uint32_t vindex__first_live(const uint64_t *mask, uint32_t slot, uint32_t end);
 /** All rows at positions [first, end), for all collectors of the worker. */
 void vindex__scan_range(struct worker *worker, uint64_t first, uint64_t end);
 void vindex__collector_push(struct worker *worker, struct collector *collector, const float *scores,
@@ -239,10 +360,17 @@ uint32_t vindex__next_rows(const struct part *part, const uint64_t *mask, uint32
                            uint32_t end, uint32_t *slot);
 
 /* batch.c */
+/** Slots [slot, end) for the collectors whose engine is ENGINE_TILE. */
 void vindex__batch_part(struct worker *worker, const struct part *part, const uint64_t *mask,
                         uint32_t slot, uint32_t end);
+/** The same for ENGINE_TILE8. */
+void vindex__batch8_part(struct worker *worker, const struct part *part, const uint64_t *mask,
+                         uint32_t slot, uint32_t end);
 
 /* rerank.c */
+/** Score what a rough stream holds exactly, into the collector's best. */
+void vindex__rerank_rough(struct worker *worker, struct collector *collector,
+                          const struct topk_stream *rough);
 /** Score a stream's entries exactly and empty it. */
 void vindex__rerank_stream(struct worker *worker, struct collector *collector);
 /** Score every row of slots [slot, end) that the mask leaves in. */
@@ -252,6 +380,11 @@ void vindex__rerank_slots(struct worker *worker, struct collector *collector,
 
 /* query.c */
 vindex_status vindex__call_answer(struct call *call, vindex_report *report);
+/** Answer some queries into hits of their own. */
+vindex_status vindex__call_window(struct call *call, const struct window *window);
+/** A call over a snapshot. */
+void vindex__call_open(struct call *call, struct search *search, const struct snapshot *snapshot,
+                       const struct search_request *request, vindex_hit *hits);
 void vindex__call_init(struct call *call, struct search *search, uint32_t type, uint32_t metric,
                        uint32_t dim, const struct search_request *request, vindex_hit *hits);
 

@@ -12,6 +12,24 @@
  * row not left out is scored by the arithmetic of R itself (rerank.c) and put in the order of (R,
  * id). Where a band does not hold or is too wide to be of use, all rows of the part are scored so.
  *
+ * Below a target of 1 some parts may be scanned by c4 instead: rough scores without a bound,
+ * whose best k' are scored exactly. Nothing is proven then but that hits are true rows with exact
+ * scores; what recall to expect is measured (calibrate.h).
+ *
+ * 8-BIT CODES. x is a row (of norm 1 under cosine), z what it is in the codes' own coordinates, c
+ * what its code stands for, v the query there and t what its code stands for (kernels/codes.h).
+ * The exact score is offset + bias - w v.z with w = 2, bias = |x - mean|^2 for l2, and w = 1,
+ * bias = 0 for the others. The kernel has bias - w t.c in its place:
+ *     |v.z - t.c| = |v.(z - c) + (v - t).c| <= |v| |z - c| + |v - t| |c|  (Cauchy and Schwarz)
+ * where error >= |z - c| and size >= |c| are facts of the plane, |v| and |v - t| of the query.
+ * t.c is a whole number times two factors: the integers are exact, what follows is one
+ * conversion, two products and a sum, a rounding each, of terms within |bias| + w |t| |c|.
+ * Together, with the roundings of bias, offset and factors themselves: vkern_c8_band, absolute
+ * (kernels/codes/README.md counts them). Rows of whole numbers, and queries likewise, have no
+ * error but these roundings. The band is the worst case of a sum whose terms mostly cancel; where
+ * rows are so much alike that it lets too many through, the kernels over the rows take over
+ * (scan.c).
+ *
  * Margins. R is a double computation rounded to f32 once. u = 2^-24; two numbers more than one f32
  * spacing apart, at most 2u relative, round to different f32. The double arithmetic errs by less
  * than (dim + 8) 2^-53 relative to the sum of the terms' magnitudes, below 2^-36 for any dim.
@@ -141,6 +159,52 @@ bool vindex__plan_band(const struct call *call, enum engine engine, const struct
     }
 }
 
+/* A little more, as f32. */
+static float raised(double x)
+{
+    return (float)(x * (1 + 4 * U));
+}
+
+bool vindex__plan_facts(const struct call *call, const struct part *part,
+                        struct vkern_c8_facts *facts)
+{
+    struct norms norms;
+    if (vindex__part_has_c8(part)) {
+        const struct part_codes *codes = part->codes;
+        *facts = (struct vkern_c8_facts){codes->whole, codes->is_signed, codes->c8_error,
+                                         codes->c8_size, codes->c8_bias};
+        return true;
+    }
+    /* Rows of integers, put in groups by batch.c. */
+    if (!read_norms(call, part, &norms)) return false;
+    *facts = (struct vkern_c8_facts){.whole = true, .is_signed = call->type == VINDEX_INT8};
+    if (call->metric == VINDEX_COSINE) {
+        facts->error = raised(norms.error + 2 * U); /* of one over a norm */
+        facts->size = raised(1 + norms.error + 2 * U);
+        return true;
+    }
+    facts->size = raised(norms.hi);
+    if (call->metric == VINDEX_L2) facts->bias_max = raised(norms.hi * norms.hi);
+    return true;
+}
+
+bool vindex__plan_codes_band(const struct call *call, const struct collector *collector,
+                             const struct vkern_c8_facts *facts, const struct part *part,
+                             struct topk_band *band)
+{
+    double q = collector->query.norm;
+    double error = vkern_c8_band(&call->model, facts, &collector->side);
+    struct norms norms;
+
+    if (!(q < SAFE) || !read_norms(call, part, &norms) || !(q * norms.hi < SAFE)) return false;
+    /* Of the double arithmetic of the scores reported; that of l2 is in the margin. */
+    if (call->metric != VINDEX_L2)
+        error += 0x1p-36 * q * (call->metric == VINDEX_COSINE ? 1 : norms.hi);
+    *band = (struct topk_band){0, SLACK * error + (double)FLT_MIN, collector->side.offset};
+    if (!(band->error_abs < SAFE) || !(fabs(band->offset) < SAFE)) return false;
+    return call->metric != VINDEX_COSINE || band->error_abs <= q / 16;
+}
+
 struct topk_margin vindex__plan_margin(const struct call *call, const struct query *query)
 {
     switch (call->metric) {
@@ -171,93 +235,154 @@ double vindex__plan_upper(const struct call *call, const struct query *query, fl
 #define WORK_BYTES ((size_t)64 << 20)  /* of scratch, all workers, unless k itself needs more */
 #define MULTIPLY_MAX ((size_t)4 << 20) /* products of one multiply: about 0.1 ms, scores in L2 */
 
-/* Batches from which packing panels costs less than the tile engine saves, at AVX-512
-   (bench_search): the query kernels of 16-bit and 8-bit types read less. */
-static size_t tile_batch(uint32_t type)
+static bool is_tiled(enum engine engine)
 {
-    switch (type) {
-    case VINDEX_FLOAT: return 6;
-    case VINDEX_FLOAT16:
-    case VINDEX_BFLOAT16: return 12;
-    case VINDEX_INT8:
-    case VINDEX_UINT8: return 32;
-    default: return SIZE_MAX; /* bits have no panel */
-    }
+    return engine == ENGINE_TILE || engine == ENGINE_TILE8;
 }
 
-static enum engine choose_engine(const struct call *call)
+/* The way that is forced, or the cheaper one, of two, where the second is possible. */
+static enum engine choose(const struct call *call, size_t n_queries, enum engine engine,
+                          enum engine other, bool is_possible)
 {
-    /* With half of all rows wanted, a first pass leaves too little out to pay. */
-    if (call->plan.k >= (call->n_match + 1) / 2) return ENGINE_EXACT;
-    return call->request->n_queries >= tile_batch(call->type) ? ENGINE_TILE : ENGINE_QUERY;
+    enum engine forced = call->search->forced;
+    uint64_t n = call->n_positions;
+
+    if (!is_possible || forced == engine) return engine;
+    if (forced == other) return other;
+    return vindex__cost_scan(call, other, n_queries, n) <
+                   vindex__cost_scan(call, engine, n_queries, n)
+               ? other
+               : engine;
+}
+
+enum engine vindex__plan_plain(const struct call *call, size_t n_queries)
+{
+    bool may_pack = is_integer(call->type) && call->dim <= VKERN_C8_DIM_MAX;
+    enum engine engine =
+        choose(call, n_queries, ENGINE_QUERY, ENGINE_TILE, call->type != VINDEX_BIT);
+    return choose(call, n_queries, engine, ENGINE_TILE8, may_pack);
+}
+
+enum engine vindex__plan_coded(const struct call *call, size_t n_queries)
+{
+    enum engine engine = vindex__plan_plain(call, n_queries);
+    engine = choose(call, n_queries, engine, ENGINE_C8, call->n_c8 > 0);
+    return choose(call, n_queries, engine, ENGINE_TILE8, call->n_c8 > 0);
 }
 
 size_t vindex__first_entries(const struct plan *plan)
 {
-    if (plan->engine == ENGINE_EXACT) return 0; /* nothing goes through a first pass */
+    if (plan->plain == ENGINE_EXACT) return 0; /* nothing goes through a first pass */
     return vindex__stream_entries(plan->limit, plan->rows_max);
 }
 
 static size_t bytes_per_query(const struct call *call)
 {
+    const struct plan *plan = &call->plan;
     size_t entry = sizeof(int64_t) + sizeof(float);
-    size_t entries =
-        vindex__first_entries(&call->plan) + vindex__best_entries(&call->plan, call->n_match);
-    return entries * entry + sizeof(struct collector) + 4 * (size_t)call->dim;
+    size_t entries = vindex__first_entries(plan) + vindex__best_entries(plan->k, call->n_match) +
+                     (plan->k_prime ? vindex__best_entries(plan->k_prime, call->n_match) : 0);
+    return entries * entry + sizeof(struct collector) + 8 * (size_t)call->dim + call->model.m;
+}
+
+static void choose_engines(struct call *call)
+{
+    struct plan *plan = &call->plan;
+    size_t n = call->window.n;
+
+    plan->plain = vindex__plan_plain(call, n);
+    plan->coded = vindex__plan_coded(call, n);
+    plan->k_prime = call->window.k_prime;
+    /* With half of all rows wanted, a first pass leaves too little out to pay. */
+    if (plan->k >= (call->n_match + 1) / 2) {
+        plan->plain = plan->coded = ENGINE_EXACT;
+        plan->k_prime = 0;
+    }
 }
 
 void vindex__plan_make(struct call *call)
 {
     struct plan *plan = &call->plan;
-    size_t n_queries = call->request->n_queries;
+    const struct window *window = &call->window;
     size_t dim = call->dim ? call->dim : 1;
 
-    plan->k = call->request->k < call->n_match ? call->request->k : (size_t)call->n_match;
-    plan->engine = choose_engine(call);
+    plan->k = window->k < call->n_match ? window->k : (size_t)call->n_match;
+    choose_engines(call);
     plan->n_workers = call->request->n_threads > 1 ? vindex__pool_size(call->search->pool) : 1;
     /* Scores of one query stay in L1; a batch goes by panels. */
-    plan->rows_max = n_queries == 1 ? 1024 : VKERN_TILE_ROWS;
+    bool is_tiling = is_tiled(plan->plain) || is_tiled(plan->coded);
+    plan->rows_max = window->n == 1 || !is_tiling ? 1024 : VKERN_TILE_ROWS;
     plan->limit = vindex__stream_limit(plan->k, (size_t)call->n_match);
-    /* Scoring a row exactly costs about as much as scanning so many, or pushing them through a
-       tile. */
-    plan->sparse = plan->engine == ENGINE_TILE ? 1.0 / 32 : 1.0 / 8;
 
-    size_t lines = MULTIPLY_MAX / (VKERN_TILE_ROWS * dim) / 4 * 4;
-    plan->lines = lines < 4 ? 4 : lines > 96 ? 96 : lines;
+    /* Tiles of codes take 16 queries at a time. */
+    size_t lines = MULTIPLY_MAX / (VKERN_TILE_ROWS * dim) / 16 * 16;
+    plan->lines = lines < 16 ? 16 : lines > 96 ? 96 : lines;
 
     size_t fits = WORK_BYTES / plan->n_workers / bytes_per_query(call);
     plan->group = fits < 1 ? 1 : fits > GROUP_MAX ? GROUP_MAX : fits;
-    plan->splits_queries = n_queries >= (size_t)plan->n_workers * 128;
+    plan->splits_queries = window->n >= (size_t)plan->n_workers * 128;
     if (plan->splits_queries && plan->n_workers > 1) {
         /* Two tasks a worker even out; below 128 queries packing shows. */
-        size_t share = n_queries / plan->n_workers / 2;
+        size_t share = window->n / plan->n_workers / 2;
         if (share < 128) share = 128;
         if (plan->group > share) plan->group = share;
     }
-    if (plan->group > n_queries) plan->group = n_queries;
+    if (plan->group > window->n) plan->group = window->n;
 
     /* Eight tasks a worker even out; whole panels. */
     uint64_t chunk = call->n_positions / ((uint64_t)plan->n_workers * 8) / 1024 * 1024;
     plan->chunk = plan->n_workers == 1 ? call->n_positions : chunk < 1024 ? 1024 : chunk;
 }
 
-static const char *engine_text(const struct call *call)
+/* ---- the plan in words ---------------------------------------------------------------------- */
+
+static const char *const types[] = {"f32", "f16", "bf16", "i8", "u8", "bit"};
+static const char *const metrics[] = {"l2", "cosine", "ip", "hamming"};
+
+/* The exact way that most rows go. */
+static enum engine main_engine(const struct call *call)
 {
-    if (call->plan.k == 0) return "nothing";
-    switch (call->plan.engine) {
-    case ENGINE_EXACT: return "double";
-    case ENGINE_QUERY: return call->kern->level_name;
-    default: return call->search->tile->name;
-    }
+    return 2 * call->n_c8 > call->n_positions ? call->plan.coded : call->plan.plain;
+}
+
+static void engine_text(const struct call *call, char *text, size_t size)
+{
+    const struct vkern_codes *codes = call->kern->codes;
+    enum engine engine = main_engine(call);
+    const char *what = "scan", *by = call->kern->level_name;
+
+    if (call->plan.k == 0)
+        by = "nothing";
+    else if (engine == ENGINE_EXACT)
+        by = "double";
+    else if (engine == ENGINE_TILE)
+        what = "tile", by = call->search->tile->name;
+    else if (engine == ENGINE_TILE8)
+        what = "tile8", by = codes->amx ? codes->amx->name : codes->tile8->name;
+    else if (engine == ENGINE_C8)
+        what = "c8";
+    snprintf(text, size, "%s %s", what, by);
 }
 
 void vindex__plan_text(const struct call *call, char *text, size_t size)
 {
-    static const char *const types[] = {"f32", "f16", "bf16", "i8", "u8", "bit"};
-    static const char *const metrics[] = {"l2", "cosine", "ip", "hamming"};
-    snprintf(text, size,
-             "exact: flat scan of %llu rows in %zu parts, %s %s, %s %s, batch %zu, threads %u",
-             (unsigned long long)call->n_match, call->n_parts, metrics[call->metric],
-             types[call->type], call->plan.engine == ENGINE_TILE ? "tile" : "scan",
-             engine_text(call), call->request->n_queries, (unsigned)call->plan.n_workers);
+    static const char *const states[] = {"exact", "exact", "proven", "assumed"};
+    const struct effort_plan *effort = &call->effort.plan;
+    char how[48];
+
+    engine_text(call, how, sizeof how);
+    if (call->plan.k_prime)
+        snprintf(text, size,
+                 "%s: c4 of %llu rows, %u axes, best %zu reranked, %s %s, rest %s, batch %zu, "
+                 "threads %u",
+                 states[effort->state], (unsigned long long)call->n_c4, (unsigned)call->model.m,
+                 call->plan.k_prime, metrics[call->metric], types[call->type],
+                 call->n_c4 < call->n_positions ? how : "none", call->request->n_queries,
+                 (unsigned)call->plan.n_workers);
+    else
+        snprintf(text, size,
+                 "exact: flat scan of %llu rows in %zu parts, %s %s, %s, batch %zu, threads %u%s%s",
+                 (unsigned long long)call->n_match, call->n_parts, metrics[call->metric],
+                 types[call->type], how, call->request->n_queries, (unsigned)call->plan.n_workers,
+                 effort->reason ? ": " : "", effort->reason ? effort->reason : "");
 }

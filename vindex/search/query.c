@@ -1,6 +1,6 @@
 /*
- * query.c - a call from end to end: filter, plan, scan, finish, report. The other files of this
- * folder do the work; call.h lists them.
+ * query.c - a call from end to end: filter, effort, plan, scan, finish, report. The other files
+ * of this folder do the work; call.h lists them.
  */
 #include "search/call.h"
 
@@ -24,9 +24,39 @@ void vindex__call_init(struct call *call, struct search *search, uint32_t type, 
     call->type = type;
     call->metric = metric;
     call->dim = dim;
+    call->row_bytes = vkern_row_bytes((enum vkern_type)type, dim);
     call->query_bytes = vkern_row_bytes(floats ? VKERN_F32 : (enum vkern_type)type, dim);
+    call->model = (struct vkern_model){.dim = dim, .metric = metric};
     vindex__measure_init(&call->measure, call->kern, type, metric, dim);
     vindex__stop_init(&call->stop, request);
+}
+
+static void take_model(struct call *call, const struct model *model)
+{
+    struct vkern_model *to = &call->model;
+    to->m = model->m;
+    to->mean = model->mean;
+    to->scale = model->scale;
+    to->axes = model->axes;
+    to->deviation = model->deviation;
+    to->clip = model->clip;
+    for (size_t i = 0; i < call->n_parts; i++) {
+        const struct part *part = &call->snapshot->parts[i];
+        if (vindex__part_has_c4(part)) call->n_c4 += part->n;
+        if (vindex__part_has_c8(part)) call->n_c8 += part->n;
+    }
+}
+
+void vindex__call_open(struct call *call, struct search *search, const struct snapshot *snapshot,
+                       const struct search_request *request, vindex_hit *hits)
+{
+    const struct config *config = &snapshot->config;
+    vindex__call_init(call, search, config->type, config->metric, config->dim, request, hits);
+    call->snapshot = snapshot;
+    call->n_parts = snapshot->n_parts;
+    call->n_positions = snapshot->n_positions;
+    call->n_live = snapshot->n_live;
+    if (snapshot->model) take_model(call, snapshot->model);
 }
 
 vindex_status vindex__search_run(struct search *search, const struct snapshot *snapshot,
@@ -34,12 +64,7 @@ vindex_status vindex__search_run(struct search *search, const struct snapshot *s
                                  vindex_report *report)
 {
     struct call call;
-    const struct config *config = &snapshot->config;
-    vindex__call_init(&call, search, config->type, config->metric, config->dim, request, hits);
-    call.snapshot = snapshot;
-    call.n_parts = snapshot->n_parts;
-    call.n_positions = snapshot->n_positions;
-    call.n_live = snapshot->n_live;
+    vindex__call_open(&call, search, snapshot, request, hits);
     return vindex__call_answer(&call, report);
 }
 
@@ -53,34 +78,88 @@ static struct topk_memory take_stream(struct arena *arena, size_t entries)
     return memory;
 }
 
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static bool uses(const struct plan *plan, enum engine engine)
+{
+    return plan->plain == engine || plan->coded == engine;
+}
+
+static void lay_out_tiles(struct worker *worker, struct arena *arena)
+{
+    const struct call *call = worker->call;
+    const struct plan *plan = &call->plan;
+    bool has_f32 = uses(plan, ENGINE_TILE), has_codes = uses(plan, ENGINE_TILE8);
+    size_t rows = has_f32 || has_codes ? VKERN_TILE_ROWS : 0;
+
+    worker->scale = vindex__arena_take(arena, rows, sizeof(float));
+    worker->bias = vindex__arena_take(arena, rows, sizeof(float));
+    worker->panel = vindex__arena_take(arena, has_f32 ? vkern_panel_floats(call->dim) : 0, 4);
+    if (!has_codes) return;
+    const struct vkern_tile8 *amx = call->kern->codes->amx, *other = call->kern->codes->tile8;
+    size_t n_packs = (plan->group + plan->lines - 1) / plan->lines;
+    worker->pack_bytes = larger(other->pack_bytes(plan->lines, call->dim),
+                                amx ? amx->pack_bytes(plan->lines, call->dim) : 0);
+    worker->pack_queries = vindex__arena_take(arena, plan->lines, sizeof *worker->pack_queries);
+    worker->packed = vindex__arena_take(arena, n_packs, worker->pack_bytes);
+    worker->groups =
+        vindex__arena_take(arena, VKERN_TILE_ROWS / VKERN_GROUP, vkern_c8_group_bytes(call->dim));
+}
+
+static void lay_out_collector(struct worker *worker, struct arena *arena, size_t q, bool has_codes)
+{
+    const struct call *call = worker->call;
+    const struct plan *plan = &call->plan;
+    size_t rough = plan->k_prime ? vindex__best_entries(plan->k_prime, call->n_match) : 0;
+    struct collector unused, *collector = arena->base ? &worker->collectors[q] : &unused;
+
+    collector->stream.memory = take_stream(arena, vindex__first_entries(plan));
+    collector->best.memory = take_stream(arena, vindex__best_entries(plan->k, call->n_match));
+    collector->rough.memory = take_stream(arena, rough);
+    collector->codes = vindex__arena_take(arena, has_codes, vindex__codes_bytes(call->dim));
+    collector->weights = vindex__arena_take(arena, rough ? call->model.m : 0, 1);
+    collector->stream.memory.scratch = collector->best.memory.scratch =
+        collector->rough.memory.scratch = worker->scratch;
+}
+
+static size_t scratch_bytes(const struct call *call)
+{
+    const struct plan *plan = &call->plan;
+    size_t best = vindex__best_entries(plan->k, call->n_match);
+    size_t need = larger(vindex__stream_scratch(vindex__first_entries(plan)),
+                         vindex__final_scratch(plan->k, best));
+    if (!plan->k_prime) return need;
+    size_t rough = vindex__best_entries(plan->k_prime, call->n_match);
+    return larger(need, vindex__final_scratch(plan->k_prime, rough));
+}
+
 static void lay_out_worker(struct call *call, struct arena *arena, uint32_t number)
 {
     const struct plan *plan = &call->plan;
     struct worker blank = {.call = call}, *worker = call->workers ? call->workers + number : &blank;
-    bool has_tiles = plan->engine == ENGINE_TILE;
-    bool copies = has_tiles && call->type > VINDEX_BFLOAT16; /* queries of integer rows, as f32 */
-    size_t dim = call->dim, first = vindex__first_entries(plan);
-    size_t best = vindex__best_entries(plan, call->n_match);
-    size_t rows = call->snapshot ? 0 : (size_t)call->rows_per_part;
-    size_t scratch[2] = {vindex__stream_scratch(first), vindex__final_scratch(plan->k, best)};
+    bool has_codes = uses(plan, ENGINE_C8) || uses(plan, ENGINE_TILE8);
+    bool has_tiles = uses(plan, ENGINE_TILE) || uses(plan, ENGINE_TILE8);
+    bool copies = call->type > VINDEX_BFLOAT16 && (has_codes || has_tiles || plan->k_prime);
+    size_t dim = call->dim, rough = plan->k_prime ? plan->rows_max + VKERN_GROUP : 0;
+    size_t scores =
+        larger(plan->rows_max + VKERN_GROUP, has_tiles ? plan->lines * VKERN_TILE_ROWS : 0);
 
     *worker = blank;
     worker->collectors = vindex__arena_take(arena, plan->group, sizeof *worker->collectors);
     worker->dense = vindex__arena_take(arena, copies ? plan->group : 0, dim * sizeof(float));
-    worker->scores =
-        vindex__arena_take(arena, has_tiles ? plan->lines : 1, plan->rows_max * sizeof(float));
-    worker->panel = vindex__arena_take(arena, has_tiles ? vkern_panel_floats(dim) : 0, 4);
-    worker->scale = vindex__arena_take(arena, VKERN_TILE_ROWS, sizeof(float));
-    worker->bias = vindex__arena_take(arena, VKERN_TILE_ROWS, sizeof(float));
-    worker->norms = vindex__arena_take(arena, rows, sizeof(float));
-    worker->scratch = vindex__arena_take(arena, scratch[scratch[1] > scratch[0]], 1);
-    for (size_t q = 0; q < plan->group; q++) {
-        struct topk_memory of_first = take_stream(arena, first), of_best = take_stream(arena, best);
-        if (!arena->base) continue;
-        of_first.scratch = of_best.scratch = worker->scratch;
-        worker->collectors[q].stream.memory = of_first;
-        worker->collectors[q].best.memory = of_best;
-    }
+    worker->scores = vindex__arena_take(arena, scores, sizeof(float));
+    worker->norms =
+        vindex__arena_take(arena, call->snapshot ? 0 : (size_t)call->rows_per_part, sizeof(float));
+    worker->scratch = vindex__arena_take(arena, scratch_bytes(call), 1);
+    worker->found = vindex__arena_take(arena, rough, sizeof *worker->found);
+    worker->kept = vindex__arena_take(arena, rough, sizeof *worker->kept);
+    worker->projection = vindex__arena_take(arena, rough ? dim + call->model.m : 0, sizeof(float));
+    lay_out_tiles(worker, arena);
+    for (size_t q = 0; q < plan->group; q++)
+        lay_out_collector(worker, arena, q, has_codes);
 }
 
 static vindex_status lay_out(struct call *call)
@@ -104,16 +183,19 @@ static vindex_status lay_out(struct call *call)
 
 /* ---- scanning ------------------------------------------------------------------------------ */
 
-/* Take queries first .. first + n - 1 in hand. */
+/* Take queries first .. first + n - 1 of the window in hand. */
 static void begin_queries(struct worker *worker, size_t first, size_t n)
 {
     struct call *call = worker->call;
     const struct plan *plan = &call->plan;
+    const char *queries =
+        (const char *)call->request->queries + (call->window.first + first) * call->query_bytes;
+
     worker->n_collectors = n;
+    worker->variant = 0;
     for (size_t q = 0; q < n; q++) {
         struct collector *collector = &worker->collectors[q];
-        struct topk_stream *stream = &collector->stream;
-        const char *bytes = (const char *)call->request->queries + (first + q) * call->query_bytes;
+        const char *bytes = queries + q * call->query_bytes;
         vindex__query_init(&call->measure, bytes, &collector->query);
         collector->query.dense = (const float *)(const void *)bytes;
         if (worker->dense) {
@@ -121,10 +203,20 @@ static void begin_queries(struct worker *worker, size_t first, size_t n)
             call->kern->to_f32[call->type](bytes, call->dim, dense);
             collector->query.dense = dense;
         }
-        vindex__stream_init(stream, plan->k, plan->limit,
-                            vindex__plan_margin(call, &collector->query), stream->memory);
-        vindex__best_init(&collector->best, call, collector->best.memory);
+        vindex__stream_init(&collector->stream, plan->k, plan->limit,
+                            vindex__plan_margin(call, &collector->query), collector->stream.memory);
+        vindex__best_init(&collector->best, plan->k, call->n_match, collector->best.memory);
+        if (!plan->k_prime) continue;
+        vindex__best_init(&collector->rough, plan->k_prime, call->n_match, collector->rough.memory);
+        vkern_c4_query_make(&call->model, call->kern->ndot[VKERN_F32], collector->query.dense,
+                            worker->projection, collector->weights, &collector->weight_scale);
     }
+}
+
+static void write_hits(struct call *call, struct topk_stream *best, size_t q)
+{
+    size_t k = call->window.k;
+    vindex__hits_write(best, k, call->window.hits + q * k);
 }
 
 /* A task: some queries over all rows. */
@@ -132,15 +224,19 @@ static void answer_queries(void *context, size_t task, uint32_t number)
 {
     struct call *call = context;
     struct worker *worker = &call->workers[number];
-    size_t first = task * call->plan.group, left = call->request->n_queries - first;
+    size_t first = task * call->plan.group, left = call->window.n - first;
     size_t n = left < call->plan.group ? left : call->plan.group;
 
     begin_queries(worker, first, n);
     vindex__scan_range(worker, 0, call->n_positions);
     for (size_t q = 0; q < n; q++) {
-        vindex__rerank_stream(worker, &worker->collectors[q]);
-        vindex__hits_write(&worker->collectors[q].best, call->request->k,
-                           call->hits + (first + q) * call->request->k);
+        struct collector *collector = &worker->collectors[q];
+        if (call->plan.k_prime) {
+            vindex__final_trim(&collector->rough);
+            vindex__rerank_rough(worker, collector, &collector->rough);
+        }
+        vindex__rerank_stream(worker, collector);
+        write_hits(call, &collector->best, first + q);
     }
 }
 
@@ -153,16 +249,17 @@ static void scan_chunk(void *context, size_t task, uint32_t number)
     vindex__scan_range(&call->workers[number], first, first + n);
 }
 
-/* A task: bring together what the workers found for one query, in the scratch of the thread at it. */
-static void merge_query(void *context, size_t q, uint32_t number)
+/* A task: the best k' of all workers for one query, exactly, by the thread at it. */
+static void rerank_query(void *context, size_t q, uint32_t number)
 {
     struct call *call = context;
-    struct topk_stream *best = &call->workers[0].collectors[q].best;
-    best->memory.scratch = call->workers[number].scratch;
+    struct worker *worker = &call->workers[number];
+    struct topk_stream *rough = &call->workers[0].collectors[q].rough;
+    rough->memory.scratch = worker->scratch;
     for (uint32_t i = 1; i < call->plan.n_workers; i++)
-        vindex__final_merge(best, &call->workers[i].collectors[q].best);
-    vindex__hits_write(best, call->request->k,
-                       call->hits + (call->group_first + q) * call->request->k);
+        vindex__final_merge(rough, &call->workers[i].collectors[q].rough);
+    vindex__final_trim(rough);
+    vindex__rerank_rough(worker, &worker->collectors[q], rough);
 }
 
 /* A task: what one worker's streams hold, exactly. */
@@ -175,17 +272,29 @@ static void rerank_worker(void *context, size_t task, uint32_t number)
         vindex__rerank_stream(worker, &worker->collectors[q]);
 }
 
+/* A task: bring together what the workers found for one query, in the scratch of the thread at it. */
+static void merge_query(void *context, size_t q, uint32_t number)
+{
+    struct call *call = context;
+    struct topk_stream *best = &call->workers[0].collectors[q].best;
+    best->memory.scratch = call->workers[number].scratch;
+    for (uint32_t i = 1; i < call->plan.n_workers; i++)
+        vindex__final_merge(best, &call->workers[i].collectors[q].best);
+    write_hits(call, best, call->group_first + q);
+}
+
 static void scan_by_rows(struct call *call, struct pool *pool)
 {
     const struct plan *plan = &call->plan;
     size_t n_chunks = (size_t)((call->n_positions + plan->chunk - 1) / plan->chunk);
-    for (size_t first = 0; first < call->request->n_queries; first += plan->group) {
-        size_t left = call->request->n_queries - first;
+    for (size_t first = 0; first < call->window.n; first += plan->group) {
+        size_t left = call->window.n - first;
         size_t n = left < plan->group ? left : plan->group;
         for (uint32_t i = 0; i < plan->n_workers; i++)
             begin_queries(&call->workers[i], first, n);
         call->group_first = first;
         vindex__pool_run(pool, scan_chunk, call, n_chunks);
+        if (plan->k_prime) vindex__pool_run(pool, rerank_query, call, n);
         vindex__pool_run(pool, rerank_worker, call, plan->n_workers);
         vindex__pool_run(pool, merge_query, call, n);
     }
@@ -200,30 +309,90 @@ static void scan(struct call *call)
         vindex__pace_init(&call->workers[i].pace, &call->stop);
     if (plan->splits_queries || plan->n_workers == 1)
         vindex__pool_run(pool, answer_queries, call,
-                         (call->request->n_queries + plan->group - 1) / plan->group);
+                         (call->window.n + plan->group - 1) / plan->group);
     else
         scan_by_rows(call, pool);
 }
 
 /* ---- the call ------------------------------------------------------------------------------ */
 
-static void pad_all(const struct call *call)
+vindex_status vindex__call_window(struct call *call, const struct window *window)
 {
-    vindex__hits_pad(call->hits, 0, call->request->n_queries * call->request->k);
+    call->window = *window;
+    vindex__plan_make(call);
+    vindex_status st = lay_out(call);
+    if (st != VINDEX_OK) return st;
+    scan(call);
+    for (uint32_t i = 0; i < call->plan.n_workers; i++) {
+        call->n_scored += call->workers[i].n_scored;
+        call->n_reranked += call->workers[i].n_reranked;
+    }
+    return vindex__stop_status(&call->stop);
+}
+
+/* Queries to learn from before there is anything to plan by: as many are answered, and their
+   number returned. */
+static size_t answer_cold(struct call *call, vindex_status *st)
+{
+    size_t n = call->request->n_queries, done = 0;
+    while (*st == VINDEX_OK && done < n) {
+        vindex__effort_plan(call, n - done);
+        size_t cold = call->effort.plan.n_cold;
+        if (cold == 0) break;
+        if (cold > n - done) cold = n - done;
+        *st = vindex__audit_queries(call, done, cold, false);
+        done += cold;
+    }
+    if (done == n) vindex__effort_exact(call, "audited");
+    return done;
+}
+
+/* All others as planned; some of them are audited as well. */
+static vindex_status answer_planned(struct call *call, size_t first)
+{
+    size_t n = call->request->n_queries - first, k = call->request->k;
+    struct window window = {.first = first,
+                            .n = n,
+                            .k = k,
+                            .k_prime = (size_t)call->effort.plan.k_prime,
+                            .hits = call->hits + first * k};
+
+    if (n == 1 && vindex__effort_draw(call)) {
+        vindex__effort_exact(call, "audited");
+        return vindex__audit_queries(call, first, 1, false);
+    }
+    vindex_status st = vindex__call_window(call, &window);
+    struct plan plan = call->plan; /* that the report tells */
+    for (size_t q = 0; n > 1 && q < n && st == VINDEX_OK; q++)
+        if (vindex__effort_draw(call)) st = vindex__audit_queries(call, first + q, 1, true);
+    call->plan = plan;
+    return st;
+}
+
+static vindex_status answer(struct call *call)
+{
+    vindex_status st = VINDEX_OK;
+    size_t done = answer_cold(call, &st);
+    if (st == VINDEX_NOMEM || done == call->request->n_queries) return st;
+    vindex_status planned = answer_planned(call, done);
+    return st != VINDEX_OK ? st : planned;
 }
 
 static void fill_report(const struct call *call, int64_t started_ns, vindex_report *report)
 {
-    report->state = VINDEX_STATE_EXACT;
+    const struct effort_plan *effort = &call->effort.plan;
+    report->state = effort->state;
     report->target = (double)call->request->recall;
-    report->predicted = report->bound = 1;
+    report->predicted = effort->predicted;
+    report->bound = effort->bound;
+    report->basis = effort->basis;
+    report->n_audits = (uint32_t)effort->n_audits;
+    report->measured = effort->measured;
+    report->effort = call->plan.k_prime;
     report->n_queries = call->request->n_queries;
     report->n_rows = call->n_live;
-    report->n_scored = report->n_reranked = 0;
-    for (uint32_t i = 0; call->workers && i < call->plan.n_workers; i++) {
-        report->n_scored += call->workers[i].n_scored;
-        report->n_reranked += call->workers[i].n_reranked;
-    }
+    report->n_scored = call->n_scored;
+    report->n_reranked = call->n_reranked;
     report->elapsed_ns = (uint64_t)(vindex__now_ns() - started_ns);
     vindex__plan_text(call, report->plan, sizeof report->plan);
 }
@@ -231,8 +400,12 @@ static void fill_report(const struct call *call, int64_t started_ns, vindex_repo
 vindex_status vindex__call_answer(struct call *call, vindex_report *report)
 {
     int64_t started_ns = vindex__now_ns();
+    const struct search_request *request = call->request;
     struct pace pace;
-    vindex_status st = vindex__search_pool(call->search, call->request->n_threads);
+
+    vindex__effort_exact(call, NULL);
+    call->window = (struct window){.n = request->n_queries, .k = request->k};
+    vindex_status st = vindex__search_pool(call->search, request->n_threads);
     if (st != VINDEX_OK) goto out;
 
     /* Asked once before anything, and before any helper works. */
@@ -241,15 +414,12 @@ vindex_status vindex__call_answer(struct call *call, vindex_report *report)
     st = vindex__call_filter(call);
     if (st != VINDEX_OK) goto out;
     st = vindex__stop_status(&call->stop);
-    vindex__plan_make(call);
-    if (st != VINDEX_OK || call->plan.k == 0 || call->request->n_queries == 0) {
-        pad_all(call);
+    if (st != VINDEX_OK || call->n_match == 0 || request->n_queries == 0) {
+        vindex__plan_make(call);
+        vindex__hits_pad(call->hits, 0, request->n_queries * request->k);
         goto out;
     }
-    st = lay_out(call);
-    if (st != VINDEX_OK) goto out;
-    scan(call);
-    st = vindex__stop_status(&call->stop);
+    st = answer(call);
 out:
     fill_report(call, started_ns, report);
     return st;

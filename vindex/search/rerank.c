@@ -27,8 +27,10 @@ static void score_candidates(struct worker *worker, struct collector *collector,
 static inline void add_candidate(struct worker *worker, struct collector *collector,
                                  struct candidates *candidates, const void *row, int64_t id)
 {
-    __builtin_prefetch(row);
-    __builtin_prefetch((const char *)row + 64);
+    /* Up to half a KiB: past it the processor has seen where it goes. */
+    size_t n_bytes = worker->call->row_bytes < 512 ? worker->call->row_bytes : 512;
+    for (size_t at = 0; at < n_bytes; at += 64)
+        __builtin_prefetch((const char *)row + at);
     candidates->rows[candidates->n] = row;
     candidates->ids[candidates->n++] = id;
     if (candidates->n == AHEAD) score_candidates(worker, collector, candidates);
@@ -57,6 +59,21 @@ void vindex__rerank_stream(struct worker *worker, struct collector *collector)
     score_candidates(worker, collector, &candidates);
     vindex__stream_clear(stream);
     lower_threshold(worker, collector);
+}
+
+void vindex__rerank_rough(struct worker *worker, struct collector *collector,
+                          const struct topk_stream *rough)
+{
+    struct candidates candidates = {.n = 0};
+    double row_ns = 30 + worker->call->dim / 2.0;
+
+    for (size_t i = 0; i < rough->count; i++) {
+        int64_t id;
+        const void *row = vindex__call_row(worker->call, (uint64_t)rough->memory.ids[i], &id);
+        if (vindex__pace_tick(&worker->pace, &worker->call->stop, row_ns)) break;
+        add_candidate(worker, collector, &candidates, row, id);
+    }
+    score_candidates(worker, collector, &candidates);
 }
 
 void vindex__rerank_slots(struct worker *worker, struct collector *collector,

@@ -7,17 +7,16 @@
 #include <math.h>
 #include <string.h>
 
-size_t vindex__best_entries(const struct plan *plan, uint64_t n_match)
+size_t vindex__best_entries(size_t k, uint64_t n_match)
 {
-    return vindex__final_entries(plan->k, n_match < SIZE_MAX ? (size_t)n_match : SIZE_MAX);
+    return vindex__final_entries(k, n_match < SIZE_MAX ? (size_t)n_match : SIZE_MAX);
 }
 
-void vindex__best_init(struct topk_stream *best, const struct call *call, struct topk_memory memory)
+void vindex__best_init(struct topk_stream *best, size_t k, uint64_t n_match,
+                       struct topk_memory memory)
 {
     const struct topk_order order = {VKERN_TOPK_F32, true, false};
-
-    vindex__final_init(best, order, call->plan.k, vindex__best_entries(&call->plan, call->n_match),
-                       memory);
+    vindex__final_init(best, order, k, vindex__best_entries(k, n_match), memory);
 }
 
 bool vindex__best_worst(struct topk_stream *best, float *score)

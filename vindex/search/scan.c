@@ -1,14 +1,14 @@
 /*
- * scan.c - a range of rows for the queries of one worker: part by part the cheapest way that is
- * exact, by query kernels here (each query over rows that stay in cache), by tiles in batch.c,
- * exactly in rerank.c.
+ * scan.c - a range of rows for the queries of one worker: part by part the way the plan names for
+ * what the part has, by query kernels here (each query over rows that stay in cache), by codes in
+ * codes.c, by tiles in batch.c, exactly in rerank.c. A query without a useful error band for a
+ * way goes the next.
  */
 #include "search/call.h"
 
 #include "base/status.h"
 
-/* The first slot >= slot that the mask leaves in, or end. */
-static uint32_t first_live(const uint64_t *mask, uint32_t slot, uint32_t end)
+uint32_t vindex__first_live(const uint64_t *mask, uint32_t slot, uint32_t end)
 {
     if (!mask) return slot;
     while (slot < end) {
@@ -25,7 +25,7 @@ static uint32_t first_live(const uint64_t *mask, uint32_t slot, uint32_t end)
 uint32_t vindex__next_rows(const struct part *part, const uint64_t *mask, uint32_t rows_max,
                            uint32_t end, uint32_t *slot)
 {
-    *slot = first_live(mask, *slot, end);
+    *slot = vindex__first_live(mask, *slot, end);
     if (*slot >= end) return 0;
     uint32_t per_block = part->blocks[0].n;
     uint32_t n = per_block - *slot % per_block; /* left in the block */
@@ -38,6 +38,8 @@ void vindex__collector_push(struct worker *worker, struct collector *collector, 
 {
     bool is_full = vindex__stream_push(&collector->stream, worker->call->kern->survivors, scores, n,
                                        mask, slot, part->base + slot);
+    worker->n_scored += n;
+    worker->n_tried += n;
     if (!is_full) return;
     worker->n_overflowed += collector->stream.count;
     vindex__rerank_stream(worker, collector);
@@ -71,46 +73,20 @@ static void score_part(struct worker *worker, const struct part *part, const uin
         size_t stride = part->blocks[0].stride;
         for (size_t q = 0; q < worker->n_collectors; q++) {
             struct collector *collector = &worker->collectors[q];
-            if (collector->is_exact) continue;
+            if (collector->engine != ENGINE_QUERY) continue;
             if (vindex__pace_tick(&worker->pace, &worker->call->stop, 0.1 * n * row_bytes)) return;
             score(collector->query.bytes, rows, stride, n, call->dim, worker->scores);
             if (call->metric == VINDEX_COSINE)
                 call->kern->divide(worker->scores, (const char *)part->norms + 4 * (size_t)slot, n);
             vindex__collector_push(worker, collector, worker->scores, n, part, mask, slot);
-            worker->n_scored += n;
         }
     }
 }
 
 /* ---- a part -------------------------------------------------------------------------------- */
 
-static bool needs_norms(const struct call *call, enum engine engine)
-{
-    if (engine == ENGINE_EXACT || call->metric == VINDEX_HAMMING) return false;
-    return engine == ENGINE_TILE || call->metric != VINDEX_L2;
-}
-
-/* Tell all streams the error of this part's scores. A query without a useful band has its rows
-   scored exactly here and now. */
-static void announce(struct worker *worker, enum engine engine, const struct part *part,
-                     const uint64_t *mask, uint32_t slot, uint32_t end)
-{
-    for (size_t q = 0; q < worker->n_collectors; q++) {
-        struct collector *collector = &worker->collectors[q];
-        struct topk_band band;
-        collector->is_exact =
-            !vindex__plan_band(worker->call, engine, &collector->query, part, &band);
-        if (collector->is_exact) {
-            vindex__rerank_slots(worker, collector, part, mask, slot, end);
-        } else if (!vindex__stream_announce(&collector->stream, &band)) {
-            vindex__rerank_stream(worker, collector);
-            vindex__stream_announce(&collector->stream, &band);
-        }
-    }
-}
-
-static size_t count_rows(const struct part *part, struct part_mask mask, uint32_t slot,
-                         uint32_t end)
+size_t vindex__count_rows(const struct part *part, struct part_mask mask, uint32_t slot,
+                          uint32_t end)
 {
     size_t count = 0;
     if (!mask.words || mask.n == 0 || mask.n == part->n) return mask.n ? end - slot : 0;
@@ -123,17 +99,112 @@ static size_t count_rows(const struct part *part, struct part_mask mask, uint32_
     return count;
 }
 
-/* The l2 band of the tile engine is absolute: where rows lie far from the origin compared with
-   their distances, too many pass it, and the query kernels, whose band is relative, are better. */
-static enum engine choose_for_part(struct worker *worker, size_t count, size_t n)
+/* Whether a way of scanning lets through too much to be of use: then the next begins with a clean
+   slate. */
+static bool fails(struct worker *worker, bool *failed)
+{
+    if (!*failed && worker->n_overflowed > 1024 * worker->n_collectors + worker->n_tried / 64) {
+        *failed = true;
+        worker->n_overflowed = worker->n_tried = 0;
+    }
+    return *failed;
+}
+
+/*
+ * The bands of codes, and the l2 band of the tile engine, are absolute: where rows lie far from
+ * the origin compared with their distances too many pass the latter, where rows are much alike
+ * the former; the query kernels, whose band is relative, are better then.
+ */
+static enum engine choose_for_part(struct worker *worker, const struct part *part,
+                                   struct part_mask mask, size_t count, size_t n)
+{
+    const struct plan *plan = &worker->call->plan;
+    enum engine engine = plan->plain;
+
+    if (plan->k_prime && vindex__is_rough(part, mask)) return ENGINE_C4;
+    if (vindex__part_has_c8(part) && !worker->codes_fail) engine = plan->coded;
+    if (plan->plain == ENGINE_EXACT || (double)count < vindex__cost_sparse(engine) * (double)n)
+        return ENGINE_EXACT;
+    if ((engine == ENGINE_C8 || engine == ENGINE_TILE8) && vindex__part_has_c8(part) &&
+        fails(worker, &worker->codes_fail))
+        engine = plan->plain;
+    if (engine == ENGINE_TILE && worker->call->metric == VINDEX_L2 &&
+        fails(worker, &worker->tile_fails))
+        engine = ENGINE_QUERY;
+    return engine;
+}
+
+/* Make norms of plain arrays where an engine, or the one in its stead, needs them. */
+static void prepare_norms(struct worker *worker, enum engine engine, struct part_view *view)
 {
     const struct call *call = worker->call;
-    if (call->plan.engine == ENGINE_EXACT || (double)count < call->plan.sparse * (double)n)
-        return ENGINE_EXACT;
-    if (call->plan.engine == ENGINE_TILE && call->metric == VINDEX_L2 && !worker->tile_fails)
-        worker->tile_fails =
-            worker->n_overflowed > 1024 * worker->n_collectors + worker->n_scored / 64;
-    return worker->tile_fails ? ENGINE_QUERY : call->plan.engine;
+    if (call->snapshot || call->metric == VINDEX_HAMMING) return;
+    if (engine == ENGINE_QUERY && call->metric == VINDEX_L2) return;
+    vindex__part_measure_norms(worker, view);
+}
+
+/* Tell a stream the error of the part's scores; false: `engine` has no useful band for the query. */
+static bool announce(struct worker *worker, struct collector *collector, enum engine engine,
+                     const struct vkern_c8_facts *facts, const struct part *part)
+{
+    struct topk_band band;
+    bool is_useful =
+        engine == ENGINE_C8 || engine == ENGINE_TILE8
+            ? facts && vindex__plan_codes_band(worker->call, collector, facts, part, &band)
+            : vindex__plan_band(worker->call, engine, &collector->query, part, &band);
+
+    if (!is_useful) return false;
+    if (!vindex__stream_announce(&collector->stream, &band)) {
+        vindex__rerank_stream(worker, collector);
+        vindex__stream_announce(&collector->stream, &band);
+    }
+    collector->engine = engine;
+    return true;
+}
+
+/* Announce to all streams: by `engine`, or by the query kernels, or the rows are scored exactly
+   here and now. Returns how many go by the query kernels. */
+static size_t announce_all(struct worker *worker, enum engine engine, const struct part *part,
+                           const uint64_t *mask, uint32_t slot, uint32_t end)
+{
+    struct vkern_c8_facts facts, *known = NULL;
+    size_t n_by_query = 0;
+
+    if ((engine == ENGINE_C8 || engine == ENGINE_TILE8) &&
+        vindex__plan_facts(worker->call, part, &facts)) {
+        known = &facts;
+        vindex__codes_make(worker, known);
+    }
+    for (size_t q = 0; q < worker->n_collectors; q++) {
+        struct collector *collector = &worker->collectors[q];
+        collector->engine = ENGINE_EXACT;
+        if (!announce(worker, collector, engine, known, part) &&
+            !announce(worker, collector, ENGINE_QUERY, NULL, part))
+            vindex__rerank_slots(worker, collector, part, mask, slot, end);
+        n_by_query += collector->engine == ENGINE_QUERY;
+    }
+    return n_by_query;
+}
+
+static void scan_exactly(struct worker *worker, const struct part *part, const uint64_t *mask,
+                         uint32_t slot, uint32_t end)
+{
+    for (size_t q = 0; q < worker->n_collectors; q++)
+        vindex__rerank_slots(worker, &worker->collectors[q], part, mask, slot, end);
+}
+
+static void scan_by(struct worker *worker, enum engine engine, const struct part *part,
+                    const uint64_t *mask, uint32_t slot, uint32_t end)
+{
+    size_t n_by_query = announce_all(worker, engine, part, mask, slot, end);
+    if (n_by_query > 0) score_part(worker, part, mask, slot, end);
+    if (n_by_query == worker->n_collectors) return;
+    switch (engine) {
+    case ENGINE_C8: vindex__codes_part(worker, part, mask, slot, end); break;
+    case ENGINE_TILE8: vindex__batch8_part(worker, part, mask, slot, end); break;
+    case ENGINE_TILE: vindex__batch_part(worker, part, mask, slot, end); break;
+    default: break;
+    }
 }
 
 static void scan_part(struct worker *worker, size_t index, uint32_t slot, uint32_t end)
@@ -142,7 +213,7 @@ static void scan_part(struct worker *worker, size_t index, uint32_t slot, uint32
     struct part_view view;
     vindex__call_part(call, index, &view);
     struct part_mask mask = vindex__call_mask(call, index, view.part);
-    size_t count = count_rows(view.part, mask, slot, end);
+    size_t count = vindex__count_rows(view.part, mask, slot, end);
     if (count == 0) return;
 
     vindex_status st = call->snapshot ? vindex__part_touch(call->snapshot, view.part) : VINDEX_OK;
@@ -150,23 +221,32 @@ static void scan_part(struct worker *worker, size_t index, uint32_t slot, uint32
         vindex__stop_set(&call->stop, st);
         return;
     }
-    enum engine engine = choose_for_part(worker, count, end - slot);
+    enum engine engine = choose_for_part(worker, view.part, mask, count, end - slot);
     if (engine == ENGINE_EXACT) {
-        for (size_t q = 0; q < worker->n_collectors; q++)
-            vindex__rerank_slots(worker, &worker->collectors[q], view.part, mask.words, slot, end);
-        return;
+        scan_exactly(worker, view.part, mask.words, slot, end);
+    } else if (engine == ENGINE_C4) {
+        vindex__rough_part(worker, view.part, mask.words, slot, end);
+    } else {
+        prepare_norms(worker, engine, &view);
+        scan_by(worker, engine, view.part, mask.words, slot, end);
     }
-    if (!call->snapshot && needs_norms(call, engine)) vindex__part_measure_norms(worker, &view);
-    announce(worker, engine, view.part, mask.words, slot, end);
-    if (engine == ENGINE_TILE)
-        vindex__batch_part(worker, view.part, mask.words, slot, end);
-    else
-        score_part(worker, view.part, mask.words, slot, end);
+}
+
+/* The best tiles of 8-bit codes that this thread may use. */
+static void begin_tiles(struct worker *worker)
+{
+    const struct vkern_codes *codes = worker->call->kern->codes;
+    bool has_amx = codes->amx && (!codes->amx->begin || codes->amx->begin());
+    const struct vkern_tile8 *tile8 = has_amx ? codes->amx : codes->tile8;
+
+    if (worker->tile8 != tile8) worker->is_packed = false;
+    worker->tile8 = tile8;
 }
 
 void vindex__scan_range(struct worker *worker, uint64_t first, uint64_t end)
 {
     const struct call *call = worker->call;
+    if (call->plan.coded == ENGINE_TILE8 || call->plan.plain == ENGINE_TILE8) begin_tiles(worker);
     for (size_t i = first < end ? vindex__call_find(call, first) : call->n_parts;
          i < call->n_parts && !vindex__pace_tick(&worker->pace, &worker->call->stop, 0); i++) {
         struct part_view view;

@@ -34,12 +34,24 @@ vindex_status vindex__region_need(struct region *region, size_t size)
     return VINDEX_OK;
 }
 
-/* VINDEX_TILE=blas lets benchmarks compare; the SIMD engine is the faster one (tests/bench). */
-static const struct vkern_tile *choose_tile(const vkern_table *kern)
+/*
+ * Wishes of benchmarks: VINDEX_ENGINE=scan|tile|c8|tile8|c4 names the way to take where it can be
+ * taken (the first two leave codes alone), VINDEX_TILE=blas the library that multiplies f32 tiles
+ * (the SIMD engine is the faster one: tests/bench).
+ */
+static void read_wishes(struct search *search)
 {
-    const char *wish = getenv("VINDEX_TILE");
-    const struct vkern_tile *blas = wish && !strcmp(wish, "blas") ? vkern_tile_blas() : NULL;
-    return blas ? blas : kern->tile;
+    static const char *const names[] = {[ENGINE_QUERY] = "scan",
+                                        [ENGINE_TILE] = "tile",
+                                        [ENGINE_C8] = "c8",
+                                        [ENGINE_TILE8] = "tile8",
+                                        [ENGINE_C4] = "c4"};
+    const char *engine = getenv("VINDEX_ENGINE"), *tile = getenv("VINDEX_TILE");
+    const struct vkern_tile *blas = tile && !strcmp(tile, "blas") ? vkern_tile_blas() : NULL;
+
+    search->tile = blas ? blas : search->kern->tile;
+    for (int i = ENGINE_QUERY; engine && i <= ENGINE_C4; i++)
+        if (!strcmp(engine, names[i])) search->forced = (enum engine)i;
 }
 
 vindex_status vindex__search_new(struct search **search)
@@ -47,7 +59,7 @@ vindex_status vindex__search_new(struct search **search)
     *search = vindex__calloc(1, sizeof **search);
     if (!*search) return vindex__nomem();
     (*search)->kern = vkern_get();
-    (*search)->tile = choose_tile((*search)->kern);
+    read_wishes(*search);
     return VINDEX_OK;
 }
 
@@ -57,6 +69,7 @@ void vindex__search_free(struct search *search)
     vindex__pool_close(search->pool);
     vindex__free_aligned(search->mask_memory.memory);
     vindex__free_aligned(search->work_memory.memory);
+    vindex__free_aligned(search->audit_memory.memory);
     vindex__free(search);
 }
 

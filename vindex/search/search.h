@@ -20,6 +20,8 @@ struct search_request {
     size_t n_queries;
     size_t k;              /* >= 1 */
     float recall;          /* (0, 1]; exact search meets every target */
+    struct calibration *calibration; /* NULL: always exact (plain arrays) */
+    uint32_t flags;        /* VINDEX_SEARCH_* */
     uint32_t n_threads;    /* >= 1 */
     const vindex_filter *filter; /* NULL = all rows; validated */
     int64_t deadline_ns;   /* on vindex__now_ns's clock; 0 = none */
@@ -34,6 +36,15 @@ struct search_request {
 vindex_status vindex__search_run(struct search *search, const struct snapshot *snapshot,
                                  const struct search_request *request, vindex_hit *hits,
                                  vindex_report *report);
+
+/**
+ * Answer queries exactly to depth (at most AUDIT_DEPTH_MAX) and add an audit of each to request->calibration: what effort would have
+ * found each answer. kind: AUDIT_*. exclude: ids of the queries themselves where these are rows [n_queries], or NULL.
+ */
+struct calibration;
+vindex_status vindex__search_audit(struct search *search, const struct snapshot *snapshot,
+                                   const struct search_request *request, uint32_t kind,
+                                   const int64_t *exclude);
 
 /** The same over plain arrays of n rows; ids are row numbers. */
 vindex_status vindex__search_brute(struct search *search, uint32_t type, uint32_t metric, uint32_t dim,

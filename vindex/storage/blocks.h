@@ -13,7 +13,18 @@
 #define BLOCK_PAYLOAD_BYTES (BLOCK_BYTES - BLOCK_HEADER_BYTES)
 #define NONCE_BYTES 16
 
-enum plane { PLANE_FULL = 1, PLANE_IDS = 2, PLANE_NORM = 3 };
+enum plane {
+    PLANE_FULL = 1,
+    PLANE_IDS = 2,
+    PLANE_NORM = 3,
+    PLANE_MEAN = 16, /* 16..19: of a model */
+    PLANE_SCALE = 17,
+    PLANE_AXES = 18,
+    PLANE_DEVIATION = 19,
+    PLANE_AUDITS = 20,
+    PLANE_C4 = 32, /* derived, of a segment */
+    PLANE_C8 = 33
+};
 
 struct block_key {
     unsigned char nonce[NONCE_BYTES];

@@ -17,7 +17,8 @@ enum catalog_table {
     TABLE_TAIL = 2,
     TABLE_SEGMENTS = 3,
     TABLE_IDS = 4,
-    TABLE_DEAD = 5
+    TABLE_DEAD = 5,
+    TABLE_CODES = 6
 };
 
 enum catalog_seek { SEEK_GE, SEEK_GT, SEEK_LE, SEEK_LT };

@@ -5,7 +5,7 @@
  * Completeness of the id map follows by counting: runs are disjoint, every slot a run names holds the id the run
  * says, and as many live slots are named as there are.
  */
-#include "storage/check.h"
+#include "storage/check_walk.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,27 +14,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 
-struct checked_segment {
-    uint64_t seq;
-    struct segment_record record;
-    const unsigned char *ids; /* NULL: its ids plane is damaged */
-    uint32_t n_named;         /* live slots named by runs */
-};
-
-struct walk {
-    struct check *check;
-    struct session *session;
-    struct config config;
-    struct state state;
-    struct checked_segment *segments; /* ascending by seq */
-    size_t n_segments, capacity;
-    uint64_t n_live, n_tail;
-    char first[512];
-};
-
-static void found(struct walk *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void found(struct walk *w, const char *format, ...)
+void vindex__check_found(struct walk *w, const char *format, ...)
 {
     char line[512];
     va_list arguments;
@@ -45,13 +25,12 @@ static void found(struct walk *w, const char *format, ...)
     if (w->check->finding) w->check->finding(w->check->context, line);
 }
 
-/* A failure of the walk itself (memory, I/O) ends it; a corruption becomes a finding. */
-static vindex_status absorb_corrupt(struct walk *w, vindex_status st, const char *what, uint64_t number)
+vindex_status vindex__check_absorb(struct walk *w, vindex_status st, const char *what, uint64_t number)
 {
     if (st != VINDEX_CORRUPT && st != VINDEX_UNSUPPORTED) return st;
     char detail[400];
     snprintf(detail, sizeof detail, "%s", vindex_message());
-    found(w, "%s %llu: %s", what, (unsigned long long)number, detail);
+    vindex__check_found(w, "%s %llu: %s", what, (unsigned long long)number, detail);
     return VINDEX_OK;
 }
 
@@ -69,15 +48,15 @@ static vindex_status read_block(struct walk *w, const struct checked_segment *se
     vindex_status st = blocks_get(w->session->blocks, &key, &value);
     if (st != VINDEX_OK) return st;
     if (!value.data) {
-        found(w, "segment %llu: block %u of plane %d is missing", (unsigned long long)segment->seq,
+        vindex__check_found(w, "segment %llu: block %u of plane %d is missing", (unsigned long long)segment->seq,
               index, (int)plane);
         return VINDEX_OK;
     }
     st = vindex__block_decode(value, &w->config, true, &header);
-    if (st != VINDEX_OK) return absorb_corrupt(w, st, "segment", segment->seq);
+    if (st != VINDEX_OK) return vindex__check_absorb(w, st, "segment", segment->seq);
     if (header.plane != plane || header.first != first || header.n != n ||
         memcmp(header.nonce, segment->record.nonce, NONCE_BYTES) != 0)
-        found(w, "segment %llu: block %u of plane %d belongs elsewhere",
+        vindex__check_found(w, "segment %llu: block %u of plane %d belongs elsewhere",
               (unsigned long long)segment->seq, index, (int)plane);
     else
         *payload = (const unsigned char *)value.data + BLOCK_HEADER_BYTES;
@@ -96,17 +75,17 @@ static void check_ids(struct walk *w, const struct checked_segment *segment)
         if (id > max) max = id;
     }
     if (min != record->min_id || max != record->max_id || min == VINDEX_ID_NONE)
-        found(w, "segment %llu: its ids are not within what its record says",
+        vindex__check_found(w, "segment %llu: its ids are not within what its record says",
               (unsigned long long)segment->seq);
     if (!ascend && (record->flags & SEGMENT_IDS_ASCEND))
-        found(w, "segment %llu: its ids do not ascend", (unsigned long long)segment->seq);
+        vindex__check_found(w, "segment %llu: its ids do not ascend", (unsigned long long)segment->seq);
 }
 
 /* Writers take an id from next_id on for a new one. */
 static void check_given_out(struct walk *w, int64_t id)
 {
     if (id >= w->state.next_id && id != INT64_MAX)
-        found(w, "id %lld has a row, the state record says that no id from %lld on was given out",
+        vindex__check_found(w, "id %lld has a row, the state record says that no id from %lld on was given out",
               (long long)id, (long long)w->state.next_id);
 }
 
@@ -120,7 +99,7 @@ static void check_norm_bounds(struct walk *w, const struct checked_segment *segm
         if (norm > 0 && (lo == 0 || norm < lo)) lo = norm;
     }
     if (lo != segment->record.norm_lo || hi != segment->record.norm_hi)
-        found(w, "segment %llu: its norms are not within what its record says",
+        vindex__check_found(w, "segment %llu: its norms are not within what its record says",
               (unsigned long long)segment->seq);
 }
 
@@ -137,7 +116,7 @@ static vindex_status check_rows(struct walk *w, const struct checked_segment *se
         for (uint32_t i = 0; rows && norms && w->check->norm_is_right && i < n; i++) {
             float norm = load_f32(norms + 4 * (size_t)(first + i));
             if (w->check->norm_is_right(&w->config, rows + (size_t)i * record->stride, norm)) continue;
-            found(w, "segment %llu: the norm of slot %u does not fit its row",
+            vindex__check_found(w, "segment %llu: the norm of slot %u does not fit its row",
                   (unsigned long long)segment->seq, first + i);
             break;
         }
@@ -151,7 +130,7 @@ static vindex_status check_segment(struct walk *w, struct checked_segment *segme
     w->n_live += segment->record.n_live;
     check_given_out(w, segment->record.max_id);
     if (segment->seq == 0 || segment->seq >= w->state.next_seq)
-        found(w, "segment %llu: its number was never given out", (unsigned long long)segment->seq);
+        vindex__check_found(w, "segment %llu: its number was never given out", (unsigned long long)segment->seq);
     vindex_status st =
         read_block(w, segment, PLANE_IDS, 0, 0, segment->record.n, &segment->ids);
     if (st == VINDEX_OK && segment->ids) check_ids(w, segment);
@@ -182,13 +161,13 @@ static vindex_status check_segments(struct walk *w)
             w->n_segments++;
             st = check_segment(w, segment);
         } else {
-            st = absorb_corrupt(w, st, "segment", load_be64(key));
+            st = vindex__check_absorb(w, st, "segment", load_be64(key));
         }
         if (st != VINDEX_OK) return st;
     }
 }
 
-static struct checked_segment *segment_of(struct walk *w, uint64_t seq)
+struct checked_segment *vindex__check_segment(struct walk *w, uint64_t seq)
 {
     size_t low = 0, high = w->n_segments;
     while (low < high) {
@@ -205,16 +184,16 @@ static struct checked_segment *segment_of(struct walk *w, uint64_t seq)
 
 static void check_run(struct walk *w, int64_t first, const struct run_record *run)
 {
-    struct checked_segment *segment = segment_of(w, run->seq);
+    struct checked_segment *segment = vindex__check_segment(w, run->seq);
     if (!segment || run->slot + run->count > segment->record.n) {
-        found(w, "the run of ids from %lld names rows of segment %llu that do not exist",
+        vindex__check_found(w, "the run of ids from %lld names rows of segment %llu that do not exist",
               (long long)first, (unsigned long long)run->seq);
         return;
     }
     for (uint32_t i = 0; segment->ids && i < run->count; i++) {
         uint32_t slot = run->slot + i;
         if ((int64_t)load_le64(segment->ids + 8 * (size_t)slot) != first + (int64_t)i) {
-            found(w, "the run of ids from %lld names slots of segment %llu with other ids",
+            vindex__check_found(w, "the run of ids from %lld names slots of segment %llu with other ids",
                   (long long)first, (unsigned long long)run->seq);
             return;
         }
@@ -237,12 +216,12 @@ static vindex_status check_runs(struct walk *w)
         int64_t first = load_id_key(key);
         st = vindex__run_decode(entry.value, &run);
         if (st != VINDEX_OK) {
-            st = absorb_corrupt(w, st, "run of ids from", (uint64_t)first);
+            st = vindex__check_absorb(w, st, "run of ids from", (uint64_t)first);
             if (st != VINDEX_OK) return st;
             continue;
         }
         if ((how == SEEK_GT && first <= last) || first > INT64_MAX - (int64_t)(run.count - 1))
-            found(w, "the run of ids from %lld overlaps its neighbour", (long long)first);
+            vindex__check_found(w, "the run of ids from %lld overlaps its neighbour", (long long)first);
         else
             last = first + (int64_t)(run.count - 1);
         check_run(w, first, &run);
@@ -254,7 +233,7 @@ static void check_named(struct walk *w)
     for (size_t i = 0; i < w->n_segments; i++) {
         const struct checked_segment *segment = &w->segments[i];
         if (segment->ids && segment->n_named != segment->record.n_live)
-            found(w, "segment %llu: %u of its %u live rows are found by id",
+            vindex__check_found(w, "segment %llu: %u of its %u live rows are found by id",
                   (unsigned long long)segment->seq, segment->n_named, segment->record.n_live);
     }
 }
@@ -274,7 +253,7 @@ static vindex_status sealed_too(struct walk *w, int64_t id, bool *is_sealed)
     int64_t first = load_id_key(entry.key.data);
     if (vindex__run_decode(entry.value, &run) != VINDEX_OK) return VINDEX_OK; /* reported already */
     uint64_t distance = (uint64_t)id - (uint64_t)first;
-    const struct checked_segment *segment = segment_of(w, run.seq);
+    const struct checked_segment *segment = vindex__check_segment(w, run.seq);
     *is_sealed = distance < run.count && segment && run.slot + distance < segment->record.n &&
                  bitmap_get(segment->record.live, run.slot + (size_t)distance);
     return VINDEX_OK;
@@ -299,19 +278,23 @@ static vindex_status check_tail(struct walk *w)
         st = vindex__tail_decode(entry.value, &w->config, &norm, &row);
         if (st == VINDEX_OK && w->check->norm_is_right &&
             !w->check->norm_is_right(&w->config, row, norm))
-            found(w, "tail row %lld: its norm does not fit", (long long)id);
-        if (st != VINDEX_OK) st = absorb_corrupt(w, st, "tail row", (uint64_t)id);
+            vindex__check_found(w, "tail row %lld: its norm does not fit", (long long)id);
+        if (st != VINDEX_OK) st = vindex__check_absorb(w, st, "tail row", (uint64_t)id);
         if (st == VINDEX_OK) st = sealed_too(w, id, &is_sealed);
         if (st != VINDEX_OK) return st;
-        if (is_sealed) found(w, "id %lld has a row in the tail and one in a segment", (long long)id);
+        if (is_sealed) vindex__check_found(w, "id %lld has a row in the tail and one in a segment", (long long)id);
     }
 }
 
 /* ---- blocks nobody names ------------------------------------------------------------------------- */
 
-struct nonce_of {
+/* Who names the blocks of a nonce. */
+struct owner {
     unsigned char nonce[NONCE_BYTES];
-    const struct segment_record *record;
+    const struct segment_record *segment; /* one of these */
+    const struct codes_record *codes;
+    const struct model_record *model;
+    const struct audits_record *audits;
 };
 
 static int compare_nonces(const void *a, const void *b)
@@ -319,38 +302,66 @@ static int compare_nonces(const void *a, const void *b)
     return memcmp(a, b, NONCE_BYTES);
 }
 
-static bool is_named(const struct nonce_of *nonces, size_t n, const struct config *config,
-                     const struct block_key *key)
+static uint32_t n_blocks_of(const struct owner *owner, const struct config *config, enum plane plane)
 {
-    const struct nonce_of *of = n ? bsearch(key->nonce, nonces, n, sizeof *nonces, compare_nonces) : NULL;
-    if (!of) return false;
-    uint32_t n_full = (of->record->n + of->record->rows_per_block - 1) / of->record->rows_per_block;
-    return key->plane == PLANE_FULL ? key->index < n_full
-                                    : key->index == 0 &&
-                                          (key->plane == PLANE_IDS ||
-                                           (key->plane == PLANE_NORM && config->type != VINDEX_BIT));
+    if (owner->codes) return vindex__codes_layout(owner->codes, config, plane).n_blocks;
+    if (owner->model) return vindex__model_layout(owner->model, config, plane).n_blocks;
+    if (owner->audits)
+        return plane == PLANE_AUDITS ? vindex__audits_layout(owner->audits).n_blocks : 0;
+    const struct segment_record *record = owner->segment;
+    switch (plane) {
+    case PLANE_FULL: return (record->n + record->rows_per_block - 1) / record->rows_per_block;
+    case PLANE_IDS: return 1;
+    case PLANE_NORM: return config->type == VINDEX_BIT ? 0 : 1;
+    default: return 0;
+    }
+}
+
+/* Every nonce that a record names, in order. */
+static vindex_status collect_owners(const struct walk *w, struct owner **owners, size_t *n)
+{
+    *n = 0;
+    *owners = vindex__calloc(w->n_segments + w->n_codes + 2, sizeof **owners);
+    if (!*owners) return vindex__nomem();
+    struct owner *next = *owners;
+    for (size_t i = 0; i < w->n_segments; i++, next++) {
+        memcpy(next->nonce, w->segments[i].record.nonce, NONCE_BYTES);
+        next->segment = &w->segments[i].record;
+    }
+    for (size_t i = 0; i < w->n_codes; i++, next++) {
+        memcpy(next->nonce, w->codes[i].nonce, NONCE_BYTES);
+        next->codes = &w->codes[i];
+    }
+    if (w->has_model) {
+        memcpy(next->nonce, w->model.nonce, NONCE_BYTES);
+        next++->model = &w->model;
+    }
+    if (w->has_audits) {
+        memcpy(next->nonce, w->audits.nonce, NONCE_BYTES);
+        next++->audits = &w->audits;
+    }
+    *n = (size_t)(next - *owners);
+    qsort(*owners, *n, sizeof **owners, compare_nonces);
+    return VINDEX_OK;
 }
 
 static vindex_status check_orphans(struct walk *w)
 {
     struct block_key key = {.plane = 0};
-    struct nonce_of *nonces = vindex__calloc(w->n_segments, sizeof *nonces);
+    struct owner *owners = NULL;
+    size_t n_owners = 0;
     uint64_t n_orphans = 0;
-    vindex_status st = nonces ? VINDEX_OK : vindex__nomem();
-    for (size_t i = 0; i < w->n_segments && st == VINDEX_OK; i++) {
-        memcpy(nonces[i].nonce, w->segments[i].record.nonce, NONCE_BYTES);
-        nonces[i].record = &w->segments[i].record;
-    }
-    if (st == VINDEX_OK && w->n_segments)
-        qsort(nonces, w->n_segments, sizeof *nonces, compare_nonces);
+    vindex_status st = collect_owners(w, &owners, &n_owners);
     for (bool more = true; st == VINDEX_OK;) {
         st = blocks_next(w->session->blocks, &key, &more);
         if (st != VINDEX_OK || !more) break;
-        if (!is_named(nonces, w->n_segments, &w->config, &key)) n_orphans++;
+        const struct owner *owner =
+            bsearch(key.nonce, owners, n_owners, sizeof *owners, compare_nonces);
+        if (!owner || key.index >= n_blocks_of(owner, &w->config, key.plane)) n_orphans++;
     }
     if (st == VINDEX_OK && n_orphans && !(w->state.flags & STATE_EARLY_BLOCKS))
-        found(w, "%llu blocks belong to no segment", (unsigned long long)n_orphans);
-    vindex__free(nonces);
+        vindex__check_found(w, "%llu blocks belong to nothing", (unsigned long long)n_orphans);
+    vindex__free(owners);
     return st;
 }
 
@@ -359,10 +370,10 @@ static vindex_status check_orphans(struct walk *w)
 static void check_counts(struct walk *w)
 {
     if (w->n_tail != w->state.n_tail)
-        found(w, "the tail holds %llu rows, %llu were counted", (unsigned long long)w->n_tail,
+        vindex__check_found(w, "the tail holds %llu rows, %llu were counted", (unsigned long long)w->n_tail,
               (unsigned long long)w->state.n_tail);
     if (w->n_live + w->n_tail != w->state.n_rows)
-        found(w, "%llu rows are live, %llu were counted", (unsigned long long)(w->n_live + w->n_tail),
+        vindex__check_found(w, "%llu rows are live, %llu were counted", (unsigned long long)(w->n_live + w->n_tail),
               (unsigned long long)w->state.n_rows);
 }
 
@@ -375,6 +386,7 @@ vindex_status vindex__check_store(struct store *store, struct session *session, 
     st = catalog_refresh(session->catalog, &stamp);
     if (st == VINDEX_OK) st = vindex__read_head(session->catalog, &walk.config, &walk.state);
     if (st == VINDEX_OK) st = check_segments(&walk);
+    if (st == VINDEX_OK) st = vindex__check_derived(&walk);
     if (st == VINDEX_OK) st = check_runs(&walk);
     if (st == VINDEX_OK) check_named(&walk);
     if (st == VINDEX_OK) st = check_tail(&walk);
@@ -382,6 +394,7 @@ vindex_status vindex__check_store(struct store *store, struct session *session, 
     if (st == VINDEX_OK) check_counts(&walk);
     catalog_release(session->catalog);
     vindex__free(walk.segments);
+    vindex__free(walk.codes);
     if (st == VINDEX_OK && check->n_findings)
         st = vindex__corrupt("%s%s", walk.first, check->n_findings > 1 ? " (and more)" : "");
     return st;

@@ -478,17 +478,20 @@ static bool record_is_framed(struct bytes key, const unsigned char *value, uint6
     static const struct {
         size_t key_bytes;
         unsigned char kind;
-    } tables[] = {{0, 0}, {0, 0}, {9, 3}, {9, 4}, {9, 5}, {1 + NONCE_BYTES, 6}};
-    unsigned char table = *(const unsigned char *)key.data;
+    } tables[] = {{0, 0}, {0, 0}, {9, 3}, {9, 4}, {9, 5}, {1 + NONCE_BYTES, 6}, {9, 8}};
+    static const struct {
+        const char *name;
+        unsigned char kind;
+    } names[] = {{"config", 1}, {"state", 2}, {"model", 7}, {"audits", 9}};
+    const unsigned char *k = key.data;
 
     if (size < 8) return false;
-    if (table == 1) {
-        if (key.size == 7 && memcmp((const char *)key.data + 1, "config", 6) == 0)
-            return value[0] == 1;
-        return key.size == 6 && memcmp((const char *)key.data + 1, "state", 5) == 0 &&
-               value[0] == 2;
-    }
-    return table < 6 && key.size == tables[table].key_bytes && value[0] == tables[table].kind;
+    for (size_t i = 0; k[0] == 1 && i < sizeof names / sizeof *names; i++)
+        if (bytes_compare(bytes_of(k + 1, key.size - 1),
+                          bytes_of(names[i].name, strlen(names[i].name))) == 0)
+            return value[0] == names[i].kind;
+    return k[0] > 1 && k[0] < sizeof tables / sizeof *tables && key.size == tables[k[0]].key_bytes &&
+           value[0] == tables[k[0]].kind;
 }
 
 static vindex_status check_entry(struct walk *w, const struct node *node)

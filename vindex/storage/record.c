@@ -14,12 +14,17 @@ enum record_kind {
     KIND_STATE = 2,
     KIND_TAIL = 3,
     KIND_SEGMENT = 4,
-    KIND_RUN = 5
+    KIND_RUN = 5,
+    KIND_DEAD = 6, /* of a sidecar only: nothing here reads it */
+    KIND_MODEL = 7,
+    KIND_CODES = 8,
+    KIND_AUDITS = 9
 };
 #define RECORD_VERSION 1
 #define RECORD_HEAD 8u
 
-static const char *const kind_names[] = {"?", "config", "state", "tail", "segment", "run"};
+static const char *const kind_names[] = {"?",   "config", "state", "tail",  "segment",
+                                         "run", "dead",   "model", "codes", "audits"};
 
 static void head_seal(enum record_kind kind, unsigned char *record, size_t size)
 {
@@ -243,6 +248,168 @@ vindex_status vindex__tail_decode(struct bytes record, const struct config *conf
     return VINDEX_OK;
 }
 
+/* ---- derived planes ------------------------------------------------------------------------ */
+
+/* False for NaN too. */
+static bool is_size(float value)
+{
+    return value >= 0 && value <= FLT_MAX;
+}
+
+static bool axes_are_valid(uint32_t m)
+{
+    return m % 8 == 0 && m <= MODEL_AXES_MAX;
+}
+
+void vindex__model_encode(const struct model_record *model, unsigned char out[RECORD_MODEL_BYTES])
+{
+    memcpy(out + 8, model->nonce, NONCE_BYTES);
+    store_le64(out + 24, model->n_rows);
+    store_le32(out + 32, model->m);
+    store_f32(out + 36, model->clip);
+    store_f32(out + 40, model->energy);
+    store_le32(out + 44, 0);
+    head_seal(KIND_MODEL, out, RECORD_MODEL_BYTES);
+}
+
+vindex_status vindex__model_decode(struct bytes record, struct model_record *model)
+{
+    const unsigned char *r = record.data;
+    vindex_status st = head_check(KIND_MODEL, record, RECORD_MODEL_BYTES);
+    if (st != VINDEX_OK) return st;
+
+    memcpy(model->nonce, r + 8, NONCE_BYTES);
+    model->n_rows = load_le64(r + 24);
+    model->m = load_le32(r + 32);
+    model->clip = load_f32(r + 36);
+    model->energy = load_f32(r + 40);
+    if (record.size != RECORD_MODEL_BYTES || !axes_are_valid(model->m) || !is_size(model->clip) ||
+        model->clip == 0 || !(model->energy >= 0 && model->energy <= 1) || load_le32(r + 44) != 0)
+        return vindex__corrupt("the model record holds values outside the format's ranges");
+    return VINDEX_OK;
+}
+
+void vindex__codes_encode(const struct codes_record *codes, unsigned char out[RECORD_CODES_BYTES])
+{
+    memcpy(out + 8, codes->nonce, NONCE_BYTES);
+    memcpy(out + 24, codes->segment, NONCE_BYTES);
+    memcpy(out + 40, codes->model, NONCE_BYTES);
+    store_le32(out + 56, codes->n);
+    store_le32(out + 60, codes->m);
+    store_le32(out + 64, codes->flags);
+    store_f32(out + 68, codes->c8_error);
+    store_f32(out + 72, codes->c8_size);
+    store_f32(out + 76, codes->c8_bias);
+    head_seal(KIND_CODES, out, RECORD_CODES_BYTES);
+}
+
+/* Each flag means something only beside the one before it; without plane c8 nothing is said of it. */
+static bool c8_is_valid(const struct codes_record *c)
+{
+    uint32_t flags = c->flags;
+    if (flags & ~(CODES_C8 | CODES_WHOLE | CODES_SIGNED)) return false;
+    if ((flags & CODES_WHOLE) && !(flags & CODES_C8)) return false;
+    if ((flags & CODES_SIGNED) && !(flags & CODES_WHOLE)) return false;
+    if (!(flags & CODES_C8)) return c->c8_error == 0 && c->c8_size == 0 && c->c8_bias == 0;
+    return is_size(c->c8_error) && is_size(c->c8_size) && is_size(c->c8_bias);
+}
+
+vindex_status vindex__codes_decode(struct bytes record, struct codes_record *codes)
+{
+    const unsigned char *r = record.data;
+    vindex_status st = head_check(KIND_CODES, record, RECORD_CODES_BYTES);
+    if (st != VINDEX_OK) return st;
+
+    memcpy(codes->nonce, r + 8, NONCE_BYTES);
+    memcpy(codes->segment, r + 24, NONCE_BYTES);
+    memcpy(codes->model, r + 40, NONCE_BYTES);
+    codes->n = load_le32(r + 56);
+    codes->m = load_le32(r + 60);
+    codes->flags = load_le32(r + 64);
+    codes->c8_error = load_f32(r + 68);
+    codes->c8_size = load_f32(r + 72);
+    codes->c8_bias = load_f32(r + 76);
+    if (record.size != RECORD_CODES_BYTES || codes->n == 0 || codes->n > SEGMENT_ROWS_MAX ||
+        !axes_are_valid(codes->m) || !c8_is_valid(codes))
+        return vindex__corrupt("a codes record holds values outside the format's ranges");
+    return VINDEX_OK;
+}
+
+void vindex__audits_encode(const struct audits_record *audits, unsigned char out[RECORD_AUDITS_BYTES])
+{
+    memcpy(out + 8, audits->nonce, NONCE_BYTES);
+    memcpy(out + 24, audits->model, NONCE_BYTES);
+    store_le64(out + 40, audits->n_rows);
+    store_le32(out + 48, audits->n);
+    store_le32(out + 52, audits->entry_bytes);
+    store_le32(out + 56, audits->version);
+    store_le32(out + 60, 0);
+    head_seal(KIND_AUDITS, out, RECORD_AUDITS_BYTES);
+}
+
+vindex_status vindex__audits_decode(struct bytes record, struct audits_record *audits)
+{
+    const unsigned char *r = record.data;
+    vindex_status st = head_check(KIND_AUDITS, record, RECORD_AUDITS_BYTES);
+    if (st != VINDEX_OK) return st;
+
+    memcpy(audits->nonce, r + 8, NONCE_BYTES);
+    memcpy(audits->model, r + 24, NONCE_BYTES);
+    audits->n_rows = load_le64(r + 40);
+    audits->n = load_le32(r + 48);
+    audits->entry_bytes = load_le32(r + 52);
+    audits->version = load_le32(r + 56);
+    if (audits->version > AUDITS_VERSION)
+        return vindex__fail(VINDEX_UNSUPPORTED,
+                            "the audits have version %u, this library reads up to %u: use a newer vindex",
+                            audits->version, AUDITS_VERSION);
+    if (record.size != RECORD_AUDITS_BYTES || audits->version == 0 || audits->n > AUDITS_MAX ||
+        audits->entry_bytes < AUDIT_HEAD_BYTES || audits->entry_bytes > BLOCK_PAYLOAD_BYTES ||
+        audits->entry_bytes % 4 != 0 || load_le32(r + 60) != 0)
+        return vindex__corrupt("the audits record holds values outside the format's ranges");
+    return VINDEX_OK;
+}
+
+static struct plane_layout layout_of(uint32_t n, uint32_t stride, uint32_t slots)
+{
+    struct plane_layout layout = {.slots = slots};
+    if (n == 0 || stride == 0) return layout;
+    layout.n = n;
+    layout.stride = stride;
+    layout.per_block = BLOCK_PAYLOAD_BYTES / stride;
+    layout.n_blocks = (n + layout.per_block - 1) / layout.per_block;
+    return layout;
+}
+
+struct plane_layout vindex__model_layout(const struct model_record *model, const struct config *config,
+                                         enum plane plane)
+{
+    switch (plane) {
+    case PLANE_MEAN:
+    case PLANE_SCALE: return layout_of(1, 4 * config->dim, 1);
+    case PLANE_AXES: return layout_of(model->m, 4 * config->dim, 1);
+    case PLANE_DEVIATION: return layout_of(model->m, 4, 1);
+    default: return layout_of(0, 0, 1);
+    }
+}
+
+struct plane_layout vindex__codes_layout(const struct codes_record *codes, const struct config *config,
+                                         enum plane plane)
+{
+    uint32_t n_groups = (codes->n + GROUP_ROWS - 1) / GROUP_ROWS;
+    if (plane == PLANE_C4 && codes->m) return layout_of(n_groups, c4_stride(codes->m), GROUP_ROWS);
+    if (plane == PLANE_C8 && (codes->flags & CODES_C8))
+        return layout_of(n_groups, c8_stride(config->dim), GROUP_ROWS);
+    return layout_of(0, 0, GROUP_ROWS);
+}
+
+struct plane_layout vindex__audits_layout(const struct audits_record *audits)
+{
+    return layout_of(audits->n, audits->entry_bytes, 1);
+}
+
+/* ---- blocks --------------------------------------------------------------------------------- */
+
 #define BLOCK_MAGIC "VXB1"
 #define BLOCK_VERSION 1
 
@@ -262,15 +429,47 @@ void vindex__block_seal(const struct block_header *header, unsigned char *block)
     store_le32(block + 4, vindex__crc32c(0, block + 8, size - 8));
 }
 
-/* The stride a plane must have; 0 = a plane this version does not know. */
-static uint32_t plane_stride(uint16_t plane, const struct config *config)
+/* What a header of one plane may say: its stride, its entries (0 = a plane this version does not know, or one that an
+ * index of this type does not have), and where the last of them may end. */
+struct plane_rule {
+    uint32_t stride_min, stride_max, stride_step;
+    uint32_t n_max; /* entries of the whole plane */
+    uint32_t slots; /* of an entry */
+};
+
+static struct plane_rule rule_of(uint16_t plane, const struct config *config)
 {
+    uint32_t full = vindex__full_stride(vindex__config_row_bytes(config));
+    uint32_t floats = 4 * config->dim, c8 = c8_stride(config->dim);
+    uint32_t audit = audit_stride(config->dim), n_groups = SEGMENT_ROWS_MAX / GROUP_ROWS;
+    bool is_bit = config->type == VINDEX_BIT; /* no norms, no codes */
+    struct plane_rule none = {0, 0, 1, 0, 1};
     switch (plane) {
-    case PLANE_FULL: return vindex__full_stride(vindex__config_row_bytes(config));
-    case PLANE_IDS: return 8;
-    case PLANE_NORM: return config->type == VINDEX_BIT ? 0 : 4;
-    default: return 0;
+    case PLANE_FULL: return (struct plane_rule){full, full, 1, SEGMENT_ROWS_MAX, 1};
+    case PLANE_IDS: return (struct plane_rule){8, 8, 1, SEGMENT_ROWS_MAX, 1};
+    case PLANE_AUDITS: return (struct plane_rule){audit, audit, 1, AUDITS_MAX, 1};
+    default: break;
     }
+    if (is_bit) return none;
+    switch (plane) {
+    case PLANE_NORM: return (struct plane_rule){4, 4, 1, SEGMENT_ROWS_MAX, 1};
+    case PLANE_MEAN:
+    case PLANE_SCALE: return (struct plane_rule){floats, floats, 1, 1, 1};
+    case PLANE_AXES: return (struct plane_rule){floats, floats, 1, MODEL_AXES_MAX, 1};
+    case PLANE_DEVIATION: return (struct plane_rule){4, 4, 1, MODEL_AXES_MAX, 1};
+    case PLANE_C4:
+        return (struct plane_rule){c4_stride(8), c4_stride(MODEL_AXES_MAX), 64, n_groups, GROUP_ROWS};
+    case PLANE_C8: return (struct plane_rule){c8, c8, 1, c8 ? n_groups : 0, GROUP_ROWS};
+    default: return none;
+    }
+}
+
+static bool obeys(const struct block_header *h, const struct plane_rule *rule)
+{
+    return h->n > 0 && h->n <= rule->n_max && h->stride >= rule->stride_min &&
+           h->stride <= rule->stride_max &&
+           (h->stride - rule->stride_min) % rule->stride_step == 0 && h->first % rule->slots == 0 &&
+           h->first / rule->slots <= rule->n_max - h->n;
 }
 
 vindex_status vindex__block_decode(struct bytes block, const struct config *config, bool checksum,
@@ -289,9 +488,8 @@ vindex_status vindex__block_decode(struct bytes block, const struct config *conf
     header->type = load_le16(b + 24);
     header->first = load_le32(b + 28);
     memcpy(header->nonce, b + 32, NONCE_BYTES);
-    if (load_le16(b + 8) != BLOCK_VERSION || header->stride == 0 ||
-        header->stride != plane_stride(header->plane, config) || header->n == 0 ||
-        header->n > SEGMENT_ROWS_MAX || header->first >= SEGMENT_ROWS_MAX ||
+    struct plane_rule rule = rule_of(header->plane, config);
+    if (load_le16(b + 8) != BLOCK_VERSION || !obeys(header, &rule) ||
         block.size != BLOCK_HEADER_BYTES + (size_t)header->n * header->stride ||
         block.size > BLOCK_BYTES || header->dim != config->dim || header->type != config->type ||
         load_le16(b + 26) != 0)

@@ -3,6 +3,7 @@
  * (valid while the session's view lasts); the tail, the live bitmaps and the arrays are ours.
  *
  *     snapshot_cache -> snapshot_body (refs) -> segment (refs, shared by successive snapshots)
+ *                                            -> codes, model (refs, shared likewise: derived.h)
  *                                            -> tail (refs, shared while the catalog epoch stands)
  */
 #include "storage/snapshot.h"
@@ -12,6 +13,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "storage/derived.h"
 
 /* One segment's record; never changes once built. */
 struct segment {
@@ -51,10 +53,12 @@ struct snapshot_body {
     bool suspect;
     struct snapshot snapshot;
     struct part *parts;
-    struct block *blocks; /* of all segments, in order */
+    struct block *blocks; /* of all segments, in order: of plane `full`, then of codes */
     uint32_t n_segments;
-    size_t n_blocks;
     struct segment **segments;
+    struct codes **codes;          /* of each segment: NULL where there are none that count */
+    struct part_codes *part_codes; /* of each segment */
+    struct model_copy *model;
     struct tail *tail; /* NULL when empty */
 };
 
@@ -105,8 +109,13 @@ static void body_unref(struct snapshot_body *body)
     if (!body || atomic_fetch_sub(&body->refs, 1) != 1) return;
     for (uint32_t i = 0; body->segments && i < body->n_segments; i++)
         segment_unref(body->segments[i]);
+    for (uint32_t i = 0; body->codes && i < body->n_segments; i++)
+        vindex__codes_unref(body->codes[i]);
     tail_unref(body->tail);
+    vindex__model_unref(body->model);
     vindex__free(body->segments);
+    vindex__free(body->codes);
+    vindex__free(body->part_codes);
     vindex__free(body->blocks);
     vindex__free(body->parts);
     vindex__free(body);
@@ -228,6 +237,37 @@ static vindex_status read_segments(struct catalog *catalog, const struct snapsho
                 atomic_store(&segment->is_verified, atomic_load(&old->segments[cursor]->is_verified));
         }
         body->segments[body->n_segments++] = segment;
+    }
+}
+
+/* Codes come and go while the record of their segment stays: the table, one small entry a segment, is
+ * read whenever the catalog moved. */
+static vindex_status read_codes(struct catalog *catalog, const struct snapshot_body *old,
+                                struct snapshot_body *body)
+{
+    unsigned char key[8] = {0};
+    uint32_t at = 0, cursor = 0, n_old = old && old->codes ? old->n_segments : 0;
+    if (!body->model) return VINDEX_OK;
+    body->codes = vindex__calloc(body->n_segments, sizeof *body->codes);
+    if (!body->codes) return vindex__nomem();
+    for (enum catalog_seek how = SEEK_GE;; how = SEEK_GT) {
+        struct catalog_entry entry;
+        vindex_status st = catalog_seek(catalog, TABLE_CODES, how, bytes_of(key, 8), &entry);
+        if (st != VINDEX_OK || !entry.value.data) return st;
+        if (entry.key.size != 8)
+            return vindex__corrupt("the key of a segment's codes has %zu bytes", entry.key.size);
+        memcpy(key, entry.key.data, 8);
+        uint64_t seq = load_be64(key);
+        while (at < body->n_segments && body->segments[at]->seq < seq)
+            at++;
+        if (at == body->n_segments) return VINDEX_OK;
+        if (body->segments[at]->seq != seq) continue;
+        while (cursor < n_old && old->segments[cursor]->seq < seq)
+            cursor++;
+        bool was_there = cursor < n_old && old->segments[cursor]->seq == seq;
+        st = vindex__codes_acquire(entry.value, &body->segments[at]->record, &body->model->model,
+                                   was_there ? old->codes[cursor] : NULL, &body->codes[at]);
+        if (st != VINDEX_OK) return st;
     }
 }
 
@@ -454,12 +494,18 @@ out:
 static vindex_status share_catalog_part(const struct snapshot_body *old, struct snapshot_body *body)
 {
     body->segments = vindex__calloc(old->n_segments, sizeof *body->segments);
-    if (!body->segments) return vindex__nomem();
+    if (old->codes) body->codes = vindex__calloc(old->n_segments, sizeof *body->codes);
+    if (!body->segments || (old->codes && !body->codes)) return vindex__nomem();
     for (uint32_t i = 0; i < old->n_segments; i++) {
         body->segments[i] = old->segments[i];
         atomic_fetch_add(&body->segments[i]->refs, 1);
+        if (!old->codes || !old->codes[i]) continue;
+        body->codes[i] = old->codes[i];
+        atomic_fetch_add(&body->codes[i]->refs, 1);
     }
     body->n_segments = old->n_segments;
+    body->model = old->model;
+    if (body->model) atomic_fetch_add(&body->model->refs, 1);
     body->tail = old->tail;
     if (body->tail) atomic_fetch_add(&body->tail->refs, 1);
     return VINDEX_OK;
@@ -547,25 +593,51 @@ static void tail_part(const struct config *config, struct tail *tail, struct par
     };
 }
 
+/* The codes of a segment's part, if they are all there. */
+static vindex_status part_with_codes(struct blocks *store, struct snapshot_body *body, size_t i,
+                                     struct block *blocks)
+{
+    bool is_whole = false;
+    vindex_status st = vindex__codes_lookup(store, &body->snapshot.config, body->codes[i], blocks,
+                                            &body->part_codes[i], &is_whole);
+    if (is_whole) body->parts[i].codes = &body->part_codes[i];
+    return st;
+}
+
+static vindex_status alloc_parts(struct snapshot_body *body, size_t n_parts)
+{
+    size_t n_blocks = 0;
+    for (uint32_t i = 0; i < body->n_segments; i++) {
+        n_blocks += n_full_blocks(&body->segments[i]->record);
+        if (body->codes && body->codes[i])
+            n_blocks += vindex__codes_blocks(body->codes[i], &body->snapshot.config);
+    }
+    body->parts = vindex__calloc(n_parts, sizeof *body->parts);
+    body->blocks = vindex__calloc(n_blocks, sizeof *body->blocks);
+    if (body->codes) body->part_codes = vindex__calloc(body->n_segments, sizeof *body->part_codes);
+    if (!body->parts || !body->blocks || (body->codes && !body->part_codes)) return vindex__nomem();
+    return VINDEX_OK;
+}
+
 static vindex_status build_parts(struct blocks *store, struct snapshot_body *body)
 {
     struct snapshot *snapshot = &body->snapshot;
-    size_t n_parts = body->n_segments + (body->tail ? 1u : 0u), n_blocks = 0;
-    for (uint32_t i = 0; i < body->n_segments; i++)
-        n_blocks += n_full_blocks(&body->segments[i]->record);
-    body->parts = vindex__calloc(n_parts, sizeof *body->parts);
-    body->blocks = vindex__calloc(n_blocks, sizeof *body->blocks);
-    if (!body->parts || !body->blocks) return vindex__nomem();
+    size_t n_parts = body->n_segments + (body->tail ? 1u : 0u);
+    vindex_status st = alloc_parts(body, n_parts);
+    if (st != VINDEX_OK) return st;
 
     struct block *next = body->blocks;
     for (size_t i = 0; i < n_parts; i++) {
         struct part *part = &body->parts[i];
         part->base = snapshot->n_positions;
         if (i < body->n_segments) {
-            vindex_status st =
-                segment_part(store, &snapshot->config, body->segments[i], next, part);
-            if (st != VINDEX_OK) return st;
+            st = segment_part(store, &snapshot->config, body->segments[i], next, part);
             next += part->n_blocks;
+            if (st == VINDEX_OK && body->codes && body->codes[i]) {
+                st = part_with_codes(store, body, i, next);
+                next += vindex__codes_blocks(body->codes[i], &snapshot->config);
+            }
+            if (st != VINDEX_OK) return st;
         } else {
             tail_part(&snapshot->config, body->tail, part);
         }
@@ -574,6 +646,7 @@ static vindex_status build_parts(struct blocks *store, struct snapshot_body *bod
         snapshot->n_positions += part->n;
         snapshot->n_live += part->n_live;
     }
+    if (body->model) snapshot->model = &body->model->model;
     snapshot->parts = body->parts;
     snapshot->n_parts = (uint32_t)n_parts;
     if (snapshot->n_live != snapshot->state.n_rows)
@@ -601,7 +674,10 @@ static vindex_status body_build(struct store *store, struct session *session, ui
     if (old && old->snapshot.state.mark == body->snapshot.state.mark) {
         st = share_catalog_part(old, body);
     } else {
-        st = read_segments(session->catalog, old, body);
+        st = vindex__model_acquire(session, &body->snapshot.config, old ? old->model : NULL,
+                                   &body->model);
+        if (st == VINDEX_OK) st = read_segments(session->catalog, old, body);
+        if (st == VINDEX_OK) st = read_codes(session->catalog, old, body);
         if (st == VINDEX_OK)
             st = extend_tail(vindex__store_snapshot_cache(store), session->catalog, old, body);
         if (st == VINDEX_OK && !body->tail) st = read_tail(session->catalog, body);
@@ -707,28 +783,25 @@ struct row_place vindex__snapshot_locate(const struct snapshot *snapshot, int64_
     return place;
 }
 
-/* The checksum of the block whose payload this is: the header lies right before it. */
-static vindex_status verify_block(const struct config *config, const void *payload, size_t payload_bytes)
+static vindex_status verify_segment(const struct config *config, const struct part *part)
 {
-    struct block_header header;
-    return vindex__block_decode(bytes_of((const char *)payload - BLOCK_HEADER_BYTES,
-                                         BLOCK_HEADER_BYTES + payload_bytes),
-                                config, true, &header);
+    struct segment *segment = part->segment;
+    if (atomic_load_explicit(&segment->is_verified, memory_order_acquire)) return VINDEX_OK;
+    vindex_status st = VINDEX_OK;
+    for (uint32_t i = 0; i < part->n_blocks && st == VINDEX_OK; i++)
+        st = vindex__verify_payload(config, part->blocks[i].rows,
+                                    part->blocks[i].n * part->blocks[i].stride);
+    if (st == VINDEX_OK) st = vindex__verify_payload(config, part->ids, 8 * (size_t)part->n);
+    if (st == VINDEX_OK && part->norms)
+        st = vindex__verify_payload(config, part->norms, 4 * (size_t)part->n);
+    if (st == VINDEX_OK) atomic_store_explicit(&segment->is_verified, true, memory_order_release);
+    return st;
 }
 
 vindex_status vindex__part_touch(const struct snapshot *snapshot, const struct part *part)
 {
     const struct config *config = &snapshot->config;
-    if (!snapshot->body || !snapshot->body->suspect || !part->segment ||
-        atomic_load_explicit(&part->segment->is_verified, memory_order_acquire))
-        return VINDEX_OK;
-    vindex_status st = VINDEX_OK;
-    for (uint32_t i = 0; i < part->n_blocks && st == VINDEX_OK; i++)
-        st = verify_block(config, part->blocks[i].rows,
-                          part->blocks[i].n * (size_t)part->blocks[i].stride);
-    if (st == VINDEX_OK) st = verify_block(config, part->ids, 8 * (size_t)part->n);
-    if (st == VINDEX_OK && part->norms) st = verify_block(config, part->norms, 4 * (size_t)part->n);
-    if (st == VINDEX_OK)
-        atomic_store_explicit(&part->segment->is_verified, true, memory_order_release);
-    return st;
+    if (!snapshot->body || !snapshot->body->suspect || !part->segment) return VINDEX_OK;
+    vindex_status st = verify_segment(config, part);
+    return st == VINDEX_OK && part->codes ? vindex__codes_verify(config, part->codes) : st;
 }

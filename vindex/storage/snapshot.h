@@ -19,6 +19,27 @@ struct block {
     uint32_t first; /* slot of row 0 in its part */
 };
 
+/** The derived planes of a segment, of the snapshot's model. Blocks hold groups (kernels/codes.h): n counts them, stride is a
+ *  group's bytes, first the slot of the first group's first row. */
+struct part_codes {
+    const struct block *c4, *c8; /* NULL: not there */
+    uint32_t n_c4, n_c8;         /* blocks */
+    bool whole, is_signed;
+    float c8_error, c8_size, c8_bias;
+    struct codes *record; /* private to storage */
+};
+
+/** What the codes of a snapshot are relative to. Arrays of f32, each 64-byte aligned, all finite, on the heap as long as the snapshot
+ *  lives. */
+struct model {
+    unsigned char nonce[NONCE_BYTES];
+    uint64_t n_rows; /* live when it was trained */
+    uint32_t m;
+    float clip, energy;
+    const float *mean, *scale;     /* [dim]; scale > 0 */
+    const float *axes, *deviation; /* [m, dim], [m], deviation > 0; NULL where m is 0 */
+};
+
 /** A segment or the tail. Row `slot` of a part has position base + slot in the snapshot. */
 struct part {
     const struct block *blocks; /* every block but the last holds blocks[0].n rows */
@@ -34,6 +55,7 @@ struct part {
     float norm_lo, norm_hi; /* over rows with norm > 0 (0 = none), and over all */
     int64_t min_id, max_id;
     uint64_t seq;          /* of the segment; 0 for the tail */
+    const struct part_codes *codes; /* NULL: none (the tail, segments not encoded yet) */
     struct segment *segment; /* private to storage; NULL for the tail */
 };
 
@@ -45,6 +67,7 @@ struct snapshot {
     uint32_t n_parts;
     uint64_t n_positions; /* sum of n */
     uint64_t n_live;
+    const struct model *model; /* NULL: never trained, or lost */
     struct snapshot_body *body; /* private */
 };
 
@@ -101,7 +124,14 @@ void vindex__snapshot_cache_clear(struct snapshot_cache *cache);
 void vindex__snapshot_note(struct store *store, uint64_t from, uint64_t to, const int64_t *ids, size_t n);
 
 /**
- * Before a part's rows are read: where the store is suspect, verify the checksums of its blocks, once in
+ * Read the audits kept in the catalog (for vindex__calibration_load): record->n entries of record->entry_bytes, on the heap (vindex__free).
+ * record->n 0, *entries NULL: there are none. Begins and ends a view of its own: not while the session lends a snapshot.
+ */
+vindex_status vindex__snapshot_audits(struct store *store, struct session *session,
+                                      struct audits_record *record, unsigned char **entries);
+
+/**
+ * Before a part's rows or codes are read: where the store is suspect, verify the checksums of its blocks, once in
  * the process. Cheap otherwise.
  */
 vindex_status vindex__part_touch(const struct snapshot *snapshot, const struct part *part);

@@ -1,0 +1,392 @@
+/*
+ * test_codes.c - the life of codes: made by optimize and while sealing, right through updates, removals and compaction, replaced
+ * with the model, gone with their segments, and whole after optimize was cancelled or killed anywhere.
+ */
+#include "common/cmocka.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "common/model.h"
+#include "helper_codes_check.h"
+
+enum { DIM = 24, ROWS = 6000 };
+
+static vindex *create(const char *path, uint32_t type, uint32_t metric, uint32_t dim)
+{
+    vindex *index = NULL;
+    vindex_create_options options = VINDEX_CREATE_OPTIONS_INIT;
+    options.dim = dim;
+    options.type = type;
+    options.metric = metric;
+    assert_int_equal(vindex_create(path, &options, &index), VINDEX_OK);
+    return index;
+}
+
+/* Rows of one seed, ids ascending from first. */
+static void insert(vindex *index, uint32_t dim, int64_t first, size_t n, uint64_t seed,
+                   uint32_t flags)
+{
+    vindex_stats stats = VINDEX_STATS_INIT;
+    vindex_writer *writer = NULL;
+    assert_int_equal(vindex_stat(index, &stats), VINDEX_OK);
+    float *rows = helper_rows(n, dim, seed, stats.type == VINDEX_INT8);
+    int64_t *ids = calloc(n, sizeof *ids);
+    assert_non_null(ids);
+    for (size_t i = 0; i < n; i++)
+        ids[i] = first + (int64_t)i;
+    assert_int_equal(vindex_writer_begin(index, &writer), VINDEX_OK);
+    assert_int_equal(vindex_writer_insert(writer, ids, &VINDEX_F32_ROWS(rows, n), flags),
+                     VINDEX_OK);
+    assert_int_equal(vindex_writer_commit(writer), VINDEX_OK);
+    free(ids);
+    free(rows);
+}
+
+static void remove_every(vindex *index, int64_t first, int64_t end, int64_t step)
+{
+    vindex_writer *writer = NULL;
+    assert_int_equal(vindex_writer_begin(index, &writer), VINDEX_OK);
+    for (int64_t id = first; id < end; id += step)
+        assert_int_equal(vindex_writer_remove(writer, &id, 1, NULL), VINDEX_OK);
+    assert_int_equal(vindex_writer_commit(writer), VINDEX_OK);
+}
+
+static vindex_stats stats_of(vindex *index)
+{
+    vindex_stats stats = VINDEX_STATS_INIT;
+    assert_int_equal(vindex_stat(index, &stats), VINDEX_OK);
+    return stats;
+}
+
+static void optimize(vindex *index, uint32_t flags)
+{
+    if (vindex_optimize(index, flags, NULL, NULL) != VINDEX_OK)
+        fail_msg("optimize: %s", vindex_message());
+}
+
+/* Every row has codes of the model, and they are right. */
+static struct codes_found assert_all_coded(vindex *index)
+{
+    struct codes_found found;
+    vindex_stats stats = stats_of(index);
+    helper_check_index(index);
+    helper_check_codes(index, &found);
+    assert_true(found.has_model);
+    assert_int_equal(stats.n_coded, stats.n_rows);
+    assert_int_equal(stats.c4_axes, found.m);
+    assert_true(stats.codes_bytes > 0);
+    return found;
+}
+
+/* ---- what gets codes -------------------------------------------------------------------------------- */
+
+static void each_type_and_metric_gets_its_planes(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t type, metric, dim;
+        bool c8;
+    } cases[] = {
+        {VINDEX_FLOAT, VINDEX_L2, DIM, true},       {VINDEX_FLOAT, VINDEX_COSINE, 33, true},
+        {VINDEX_FLOAT, VINDEX_IP, 17, true},        {VINDEX_FLOAT16, VINDEX_L2, DIM, true},
+        {VINDEX_BFLOAT16, VINDEX_COSINE, 40, true}, {VINDEX_INT8, VINDEX_L2, 64, false},
+        {VINDEX_FLOAT, VINDEX_L2, 8, true},         {VINDEX_FLOAT, VINDEX_L2, 9, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        vindex *index = create(":memory:", cases[i].type, cases[i].metric, cases[i].dim);
+        insert(index, cases[i].dim, 0, ROWS, i, 0);
+        assert_int_equal(stats_of(index).n_coded, 0);
+        optimize(index, 0);
+        struct codes_found found = assert_all_coded(index);
+        printf("case %zu: %u axes of %u, %.1f bytes a row\n", i, found.m, cases[i].dim,
+               (double)stats_of(index).codes_bytes / ROWS);
+        if (cases[i].dim < 16)
+            assert_int_equal(found.m, 0);
+        else
+            assert_true(found.m > 0);
+        assert_int_equal(found.model_rows, ROWS);
+        uint64_t epoch = stats_of(index).epoch;
+        optimize(index, 0); /* nothing is due */
+        assert_int_equal(stats_of(index).n_coded, ROWS);
+        assert_true(stats_of(index).epoch - epoch <= 1); /* audits may be */
+        vindex_close(index);
+    }
+}
+
+static void few_rows_and_bits_get_none(void **state)
+{
+    (void)state;
+    struct codes_found found;
+    vindex *index = create(":memory:", VINDEX_FLOAT, VINDEX_L2, DIM);
+    insert(index, DIM, 0, 4000, 1, 0);
+    optimize(index, VINDEX_OPTIMIZE_ALL);
+    helper_check_codes(index, &found);
+    assert_false(found.has_model);
+    vindex_close(index);
+
+    index = create(":memory:", VINDEX_FLOAT, VINDEX_L2, 7);
+    insert(index, 7, 0, ROWS, 1, 0);
+    optimize(index, 0);
+    assert_int_equal(stats_of(index).n_coded, 0);
+    vindex_close(index);
+
+    struct rng rng;
+    unsigned char *bits = calloc(ROWS, 8);
+    vindex_writer *writer = NULL;
+    assert_non_null(bits);
+    vindex__rng_init(&rng, 1);
+    for (size_t i = 0; i < ROWS * 8; i++)
+        bits[i] = (unsigned char)vindex__rng_next(&rng);
+    vindex_vectors vectors = {.data = bits, .n = ROWS, .type = VINDEX_BIT};
+    index = create(":memory:", VINDEX_BIT, VINDEX_HAMMING, 64);
+    assert_int_equal(vindex_writer_begin(index, &writer), VINDEX_OK);
+    assert_int_equal(vindex_writer_insert(writer, NULL, &vectors, 0), VINDEX_OK);
+    assert_int_equal(vindex_writer_commit(writer), VINDEX_OK);
+    optimize(index, VINDEX_OPTIMIZE_ALL);
+    assert_int_equal(stats_of(index).n_coded, 0);
+    helper_check_index(index);
+    vindex_close(index);
+    free(bits);
+}
+
+/* ---- through changes ------------------------------------------------------------------------------------ */
+
+static void codes_stay_right_through_changes(void **state)
+{
+    (void)state;
+    char path[256];
+    struct codes_found before, found;
+    model_path(path, sizeof path, "codes");
+    vindex *index = create(path, VINDEX_FLOAT, VINDEX_L2, DIM);
+    insert(index, DIM, 0, ROWS, 1, 0);
+    optimize(index, 0);
+    before = assert_all_coded(index);
+
+    insert(index, DIM, 500, 700, 2, VINDEX_UPSERT); /* some stay in the tail */
+    remove_every(index, 3000, 4000, 3);
+    helper_check_index(index);
+    helper_check_codes(index, &found);
+    vindex_stats stats = stats_of(index);
+    assert_int_equal(stats.n_coded, stats.n_rows - stats.n_tail);
+
+    insert(index, DIM, 100000, 13000, 3, 0); /* 1.2 MB: sealed by the commit, with codes */
+    stats = stats_of(index);
+    assert_true(stats.n_tail == 0);
+    assert_int_equal(stats.n_coded, stats.n_rows);
+    helper_check_codes(index, &found);
+    assert_memory_equal(found.model, before.model, NONCE_BYTES);
+
+    remove_every(index, 100000, 113000, 2); /* compaction is due */
+    optimize(index, 0);
+    found = assert_all_coded(index);
+    assert_int_equal(stats_of(index).n_dead, 0);
+
+    remove_every(index, 0, 113000, 1); /* the last row of each segment takes its codes along */
+    helper_check_index(index);
+    assert_int_equal(stats_of(index).n_segments, 0);
+    assert_int_equal(stats_of(index).codes_bytes, 0);
+    vindex_close(index);
+
+    assert_int_equal(vindex_open(path, 0, &index), VINDEX_OK);
+    helper_check_index(index);
+    vindex_close(index);
+    model_unlink(path);
+}
+
+static void a_new_model_replaces_the_old_one(void **state)
+{
+    (void)state;
+    vindex *index = create(":memory:", VINDEX_FLOAT, VINDEX_COSINE, DIM);
+    insert(index, DIM, 0, 5000, 1, 0);
+    optimize(index, 0);
+    struct codes_found first = assert_all_coded(index), found;
+    insert(index, DIM, 5000, 4000, 2, 0);
+    optimize(index, 0);
+    found = assert_all_coded(index);
+    assert_memory_equal(first.model, found.model, NONCE_BYTES); /* not yet twice the rows */
+    insert(index, DIM, 9000, 1000, 3, 0);
+    optimize(index, 0);
+    found = assert_all_coded(index);
+    assert_memory_not_equal(first.model, found.model, NONCE_BYTES);
+    assert_int_equal(found.model_rows, 10000);
+    first = found;
+    optimize(index, VINDEX_OPTIMIZE_ALL);
+    found = assert_all_coded(index);
+    assert_memory_not_equal(first.model, found.model, NONCE_BYTES);
+    vindex_close(index);
+}
+
+static void removing_all_rows_forgets_the_model(void **state)
+{
+    (void)state;
+    struct codes_found found;
+    vindex_writer *writer = NULL;
+    vindex *index = create(":memory:", VINDEX_FLOAT, VINDEX_L2, DIM);
+    insert(index, DIM, 0, ROWS, 1, 0);
+    optimize(index, 0);
+    assert_all_coded(index);
+
+    float *rows = helper_rows(ROWS, DIM, 9, false);
+    assert_int_equal(vindex_writer_begin(index, &writer), VINDEX_OK);
+    assert_int_equal(vindex_writer_insert(writer, NULL, &VINDEX_F32_ROWS(rows, ROWS), 0),
+                     VINDEX_OK);
+    assert_int_equal(vindex_writer_remove_all(writer), VINDEX_OK);
+    vindex_writer_abort(writer); /* nothing happened */
+    assert_int_equal(stats_of(index).n_rows, ROWS);
+    assert_all_coded(index);
+
+    assert_int_equal(vindex_writer_begin(index, &writer), VINDEX_OK);
+    for (int i = 0; i < 3; i++) /* the first segment is sealed, with codes, and goes as well */
+        assert_int_equal(vindex_writer_insert(writer, NULL, &VINDEX_F32_ROWS(rows, ROWS), 0),
+                         VINDEX_OK);
+    assert_int_equal(vindex_writer_remove_all(writer), VINDEX_OK);
+    for (int i = 0; i < 3;
+         i++) /* sealed without codes: the model is gone in this transaction too */
+        assert_int_equal(vindex_writer_insert(writer, NULL, &VINDEX_F32_ROWS(rows, ROWS), 0),
+                         VINDEX_OK);
+    assert_int_equal(vindex_writer_commit(writer), VINDEX_OK);
+    helper_check_index(index);
+    helper_check_codes(index, &found);
+    assert_false(found.has_model);
+    assert_int_equal(stats_of(index).n_coded, 0);
+    optimize(index, 0);
+    assert_all_coded(index);
+    free(rows);
+    vindex_close(index);
+}
+
+/* ---- interrupted ---------------------------------------------------------------------------------------- */
+
+struct watch {
+    vindex *index;
+    int left; /* calls until it cancels; < 0: never */
+    int n;
+    uint64_t most_bytes; /* of heap */
+};
+
+static void assert_exact(vindex *index)
+{
+    vindex_searcher *searcher = NULL;
+    vindex_search_options options = VINDEX_SEARCH_OPTIONS_INIT;
+    vindex_hit hit;
+    float row[DIM];
+    int64_t id = 4321;
+    options.recall = 1;
+    assert_int_equal(vindex_searcher_open(index, &searcher), VINDEX_OK);
+    assert_int_equal(vindex_fetch(searcher, &id, 1, row, NULL), VINDEX_OK);
+    assert_int_equal(vindex_search(searcher, &VINDEX_F32_ROWS(row, 1), 1, &options, &hit),
+                     VINDEX_OK);
+    assert_int_equal(hit.id, id);
+    vindex_searcher_close(searcher);
+}
+
+static int look(void *context, uint64_t done, uint64_t total)
+{
+    struct watch *w = context;
+    uint64_t bytes = vindex__mem_live_bytes();
+    assert_true(done <= total);
+    if (bytes > w->most_bytes) w->most_bytes = bytes;
+    if (w->n++ % 50 == 0) assert_exact(w->index); /* between steps and during training */
+    return w->left >= 0 && w->left-- == 0;
+}
+
+static void a_cancelled_optimize_goes_on_later(void **state)
+{
+    (void)state;
+    int step = 1, total = 0;
+    for (int n = 0;; n += step, step = 1 + n / 3) {
+        vindex *index = create(":memory:", VINDEX_FLOAT, VINDEX_L2, DIM);
+        insert(index, DIM, 0, ROWS, 1, 0);
+        struct watch w = {.index = index, .left = n};
+        vindex_status st = vindex_optimize(index, 0, look, &w);
+        total = w.n;
+        helper_check_index(index);
+        if (st != VINDEX_OK) assert_int_equal(st, VINDEX_CANCELLED);
+        optimize(index, 0);
+        assert_all_coded(index);
+        vindex_close(index);
+        if (st == VINDEX_OK) break;
+    }
+    assert_true(total > 50);
+}
+
+static void memory_is_bounded(void **state)
+{
+    (void)state;
+    enum { MANY = 40000 };
+    char path[256];
+    model_path(path, sizeof path, "codes-memory");
+    vindex *index = create(path, VINDEX_FLOAT, VINDEX_L2, DIM);
+    insert(index, DIM, 0, MANY, 1, 0);
+    uint64_t before = vindex__mem_live_bytes();
+    struct watch w = {.index = index, .left = -1};
+    assert_int_equal(vindex_optimize(index, 0, look, &w), VINDEX_OK);
+    printf("%.1f MiB of heap at most while 3.7 MiB of rows were trained on\n",
+           (double)(w.most_bytes - before) / (1 << 20));
+    assert_true(w.most_bytes - before < 32u << 20);
+    assert_all_coded(index);
+    vindex_close(index);
+    model_unlink(path);
+}
+
+static void a_killed_optimize_leaves_a_sound_index(void **state)
+{
+    (void)state;
+    enum { KILLS = 8, MANY = 20000 };
+    char path[256];
+    struct rng rng;
+    vindex__rng_init(&rng, test_seed());
+    model_path(path, sizeof path, "codes-kill");
+    vindex *index = create(path, VINDEX_FLOAT, VINDEX_L2, DIM);
+    insert(index, DIM, 0, MANY, 1, 0);
+    vindex_close(index);
+    alarm(120);
+    for (int i = 0; i < KILLS; i++) {
+        int status;
+        fflush(NULL);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            MODEL_CHECK(vindex_open(path, 0, &index) == VINDEX_OK);
+            for (;;)
+                MODEL_CHECK(vindex_optimize(index, VINDEX_OPTIMIZE_ALL, NULL, NULL) == VINDEX_OK);
+        }
+        usleep((useconds_t)(5000 + vindex__rng_below(&rng, 250000)));
+        assert_int_equal(kill(child, SIGKILL), 0);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+
+        struct codes_found found;
+        assert_int_equal(vindex_open(path, 0, &index), VINDEX_OK);
+        helper_check_index(index);
+        helper_check_codes(index, &found); /* those of the model are right, others do not show */
+        assert_int_equal(stats_of(index).n_rows, MANY);
+        assert_exact(index);
+        vindex_close(index);
+    }
+    assert_int_equal(vindex_open(path, 0, &index), VINDEX_OK);
+    optimize(index, 0);
+    assert_all_coded(index);
+    vindex_close(index);
+    model_unlink(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_type_and_metric_gets_its_planes),
+        cmocka_unit_test(few_rows_and_bits_get_none),
+        cmocka_unit_test(codes_stay_right_through_changes),
+        cmocka_unit_test(a_new_model_replaces_the_old_one),
+        cmocka_unit_test(removing_all_rows_forgets_the_model),
+        cmocka_unit_test(a_cancelled_optimize_goes_on_later),
+        cmocka_unit_test(memory_is_bounded),
+        cmocka_unit_test(a_killed_optimize_leaves_a_sound_index),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

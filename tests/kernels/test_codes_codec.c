@@ -1,0 +1,634 @@
+/*
+ * test_codes_codec.c - rows and queries as codes (kernels/codes/codec.c): bytes lie where codes.h
+ * says, stand for what it says, and every c8 score of every level is within its band of the exact
+ * one.
+ */
+#include <float.h>
+#include <math.h>
+
+#include "kernel_test.h"
+#include "kernels/codes.h"
+
+static struct levels levels;
+
+/* ---- models and rows ------------------------------------------------------------------------- */
+
+enum kind {
+    GAUSSIAN,
+    OFFSET,       /* a mean far from zero: differences cancel */
+    BYTES,        /* whole numbers 0..255 */
+    SIGNED_BYTES, /* -128..127 */
+    MIXED_BYTES,  /* -128..255: whole, but of no 8-bit type */
+    TINY_ROWS,
+    HUGE_ROWS,
+    OUTLIER, /* one element a million times the rest */
+    ZERO_ROWS,
+    EQUAL_ROWS,
+    N_KINDS
+};
+static const char *const kind_names[] = {"gaussian",    "offset",    "bytes", "signed bytes",
+                                         "mixed bytes", "tiny",      "huge",  "outlier",
+                                         "zero rows",   "equal rows"};
+
+static double normal(void)
+{
+    return (double)draw(NORMAL, 0);
+}
+
+static float element_of_kind(enum kind kind, size_t i)
+{
+    switch (kind) {
+    case OFFSET: return (float)(1e4 + normal());
+    case BYTES: return (float)(random_u64() % 256);
+    case SIGNED_BYTES: return (float)((int)(random_u64() % 256) - 128);
+    case MIXED_BYTES: return (float)((int)(random_u64() % 384) - 128);
+    case TINY_ROWS: return (float)(1e-30 * normal());
+    case HUGE_ROWS: return (float)(1e15 * normal());
+    case OUTLIER: return (float)(i == 0 ? 1e6 * normal() : normal());
+    case ZERO_ROWS: return 0;
+    default: return (float)normal();
+    }
+}
+
+struct set {
+    struct vkern_model model;
+    float *rows, *mean, *scale, *axes, *deviation;
+    size_t n;
+};
+
+static float *floats(size_t n)
+{
+    float *f = aligned_alloc(64, (4 * n + 127) / 64 * 64);
+
+    assert_non_null(f);
+    return f;
+}
+
+/* The first of rows is zero where `kind` may hold it: cosine has nothing to divide by. */
+static void fill_rows(struct set *set, enum kind kind)
+{
+    const size_t dim = set->model.dim;
+
+    for (size_t i = 0; i < set->n * dim; i++)
+        set->rows[i] =
+            kind == EQUAL_ROWS && i >= dim ? set->rows[i - dim] : element_of_kind(kind, i % dim);
+    if (set->n > 2 && kind != OFFSET && kind != EQUAL_ROWS) memset(set->rows + 2 * dim, 0, 4 * dim);
+}
+
+static long double norm_of(const float *x, size_t dim)
+{
+    long double sum = 0;
+
+    for (size_t i = 0; i < dim; i++)
+        sum += (long double)x[i] * x[i];
+    return sqrtl(sum);
+}
+
+static void fit_model(struct set *set)
+{
+    const size_t dim = set->model.dim;
+
+    memset(set->mean, 0, 4 * dim);
+    memset(set->scale, 0, 4 * dim);
+    for (size_t r = 0; r < set->n; r++) {
+        const float *x = set->rows + r * dim;
+        const long double norm = set->model.metric == VKERN_COSINE ? norm_of(x, dim) : 1;
+        for (size_t i = 0; i < dim && norm > 0; i++) {
+            set->mean[i] += (float)(x[i] / norm / set->n);
+            set->scale[i] = fmaxf(set->scale[i], (float)fabsl(x[i] / norm));
+        }
+    }
+    for (size_t i = 0; i < dim; i++)
+        set->scale[i] = set->scale[i] > 0 ? set->scale[i] * (float)(0.5 + random_unit()) : 1;
+}
+
+static struct set set_open(enum kind kind, enum vkern_metric metric, size_t n, size_t dim)
+{
+    struct set set = {
+        {(uint32_t)dim, 0, metric, NULL, NULL, NULL, NULL, 2.7f}, NULL, NULL, NULL, NULL, NULL, n};
+
+    set.rows = floats(n * dim);
+    set.mean = floats(dim);
+    set.scale = floats(dim);
+    fill_rows(&set, kind);
+    fit_model(&set);
+    set.model.mean = set.mean;
+    set.model.scale = set.scale;
+    return set;
+}
+
+static void set_close(struct set *set)
+{
+    free(set->rows);
+    free(set->mean);
+    free(set->scale);
+    free(set->axes);
+    free(set->deviation);
+}
+
+/* ---- c8 ----------------------------------------------------------------------------------------
+ */
+
+/* |q - x|^2, -q.x, or -q.x / |x| (0 for a zero row). */
+static long double exact_score(const struct vkern_model *model, const float *q, const float *x)
+{
+    const long double norm = norm_of(x, model->dim);
+    long double l2 = 0, dot = 0;
+
+    for (size_t i = 0; i < model->dim; i++) {
+        l2 += ((long double)q[i] - x[i]) * ((long double)q[i] - x[i]);
+        dot += (long double)q[i] * x[i];
+    }
+    if (model->metric == VKERN_L2) return l2;
+    if (model->metric == VKERN_IP) return -dot;
+    return norm > 0 ? -dot / norm : 0;
+}
+
+struct c8_group {
+    unsigned char *at;
+    size_t lines;
+};
+
+static uint8_t code_at(struct c8_group g, size_t r, size_t i)
+{
+    return g.at[64 * (i / 4) + 4 * r + i % 4];
+}
+
+static float factor_at(struct c8_group g, size_t which, size_t r)
+{
+    float f;
+
+    memcpy(&f, g.at + 64 * (g.lines + which) + 4 * r, 4);
+    return f;
+}
+
+static int32_t sum_at(struct c8_group g, size_t r)
+{
+    int32_t sum;
+
+    memcpy(&sum, g.at + 64 * (g.lines + 2) + 4 * r, 4);
+    return sum;
+}
+
+/* z of the contract, in numbers wide enough to measure double by. */
+static long double z_of(const struct set *set, const struct vkern_c8_facts *facts, long double norm,
+                        const float *x, size_t i)
+{
+    long double value = x[i];
+
+    if (set->model.metric == VKERN_COSINE) value = norm > 0 ? value / norm : 0;
+    return facts->whole ? value : (value - set->mean[i]) / set->scale[i];
+}
+
+/* A row's codes, sum and factors against the contract; returns its distance from what they stand
+ * for. */
+static long double check_c8_row(const struct set *set, const struct vkern_c8_facts *facts,
+                                struct c8_group g, size_t r, const float *x)
+{
+    const size_t dim = set->model.dim;
+    const int zero = facts->whole && !facts->is_signed ? 0 : 128;
+    const float scale = factor_at(g, 1, r);
+    const long double norm = norm_of(x, dim);
+    long double error = 0, bias = 0, size = 0;
+    int32_t sum = 0;
+
+    for (size_t i = 0; i < dim; i++) {
+        const int code = code_at(g, r, i);
+        const long double z = z_of(set, facts, norm, x, i);
+        const long double centred = x[i] - (facts->whole ? 0 : (long double)set->mean[i]);
+        const long double stood_for = (long double)scale * (code - zero);
+        sum += code;
+        error += (z - stood_for) * (z - stood_for);
+        size += stood_for * stood_for;
+        bias += centred * centred;
+        if (facts->whole) assert_int_equal(code, (int)x[i] + zero);
+        /* u - mean may cancel to what double leaves of u */
+        if (!facts->whole)
+            assert_true(fabsl(z - stood_for) <= 0.501L * scale + 1e-15L / set->scale[i]);
+    }
+    for (size_t i = dim; i < 4 * g.lines; i++)
+        assert_int_equal(code_at(g, r, i), 0);
+    if (set->model.metric != VKERN_L2) bias = 0;
+    assert_int_equal(sum_at(g, r), sum);
+    assert_true(fabsl(factor_at(g, 0, r) - bias) <= 0x1p-23L * bias + 1e-45L);
+    assert_true(factor_at(g, 0, r) <= facts->bias_max);
+    assert_true(sqrtl(size) <= facts->size);
+    assert_true(sqrtl(error) <= facts->error);
+    return sqrtl(error);
+}
+
+static void check_c8_rows(const struct set *set, const struct vkern_c8_facts *facts,
+                          unsigned char *groups)
+{
+    const size_t dim = set->model.dim, bytes = vkern_c8_group_bytes(dim);
+    long double error = 0, least = INFINITY;
+
+    for (size_t i = 0; i < dim; i++)
+        least = fminl(least, set->scale[i]);
+    for (size_t r = 0; r < 16 * vkern_groups(set->n); r++) {
+        const struct c8_group g = {groups + r / 16 * bytes, (dim + 3) / 4};
+        if (r < set->n) {
+            const long double of_row = check_c8_row(set, facts, g, r % 16, set->rows + r * dim);
+            error = of_row > error ? of_row : error;
+            continue;
+        }
+        for (size_t i = 0; i < 4 * (g.lines + 3); i++) /* padding */
+            assert_int_equal(code_at(g, r % 16, i), 0);
+    }
+    /* the facts are maxima, not guesses */
+    assert_true(facts->error <= 1.0001L * error + 1e-6L * facts->size + 1e-11L / least);
+}
+
+static void check_band(const struct set *set, const struct vkern_c8_facts *facts,
+                       const unsigned char *groups, const float *query, const char *kind)
+{
+    const size_t dim = set->model.dim, n_groups = vkern_groups(set->n);
+    float *scores = floats(16 * n_groups);
+    int8_t *codes = malloc(dim + 4);
+    struct vkern_c8_side side;
+
+    vkern_c8_query_make(&set->model, facts, query, codes, &side);
+    const double band = vkern_c8_band(&set->model, facts, &side);
+    assert_true(isfinite(band) && band >= 0);
+    for (size_t l = 0; l < levels.n; l++) {
+        levels.table[l].codes->c8_scan(&side.query, groups, n_groups, dim, scores);
+        for (size_t r = 0; r < set->n; r++) {
+            const long double want = exact_score(&set->model, query, set->rows + r * dim);
+            const long double got = (long double)side.offset + scores[r];
+            if (!(fabsl(got - want) <= band))
+                fail_msg("%s, metric %u, dim %zu, level %s, row %zu: %.9Lg, not %.9Lg (band %g)",
+                         kind, set->model.metric, dim, levels.name[l], r, got, want, band);
+        }
+    }
+    free(codes);
+    free(scores);
+}
+
+/* Queries of the rows' law, a row itself, whole bytes, zero, and one far away. */
+static void make_query(const struct set *set, enum kind kind, size_t which, float *query)
+{
+    const size_t dim = set->model.dim;
+
+    for (size_t i = 0; i < dim; i++)
+        switch (which) {
+        case 0: query[i] = element_of_kind(kind, i); break;
+        case 1: query[i] = set->rows[(set->n - 1) * dim + i]; break;
+        case 2: query[i] = (float)(random_u64() % 256); break;
+        case 3: query[i] = (float)((int)(random_u64() % 256) - 128); break;
+        case 4: query[i] = 0; break;
+        default: query[i] = (float)(1e5 * normal()); break;
+        }
+}
+
+static void check_kind(enum kind kind, enum vkern_metric metric, size_t n, size_t dim)
+{
+    struct set set = set_open(kind, metric, n, dim);
+    unsigned char *groups = malloc(vkern_groups(n) * vkern_c8_group_bytes(dim) + 1);
+    float *query = floats(dim);
+    struct vkern_c8_facts facts;
+
+    memset(groups, 0xee, vkern_groups(n) * vkern_c8_group_bytes(dim) + 1);
+    assert_true(vkern_c8_encode(&set.model, set.rows, n, groups, &facts));
+    assert_int_equal(facts.whole, kind == BYTES || kind == SIGNED_BYTES || kind == ZERO_ROWS ||
+                                      (facts.whole && kind == MIXED_BYTES && n * dim < 16));
+    check_c8_rows(&set, &facts, groups);
+    assert_int_equal(groups[vkern_groups(n) * vkern_c8_group_bytes(dim)], 0xee);
+    for (size_t which = 0; which < 6; which++) {
+        make_query(&set, kind, which, query);
+        check_band(&set, &facts, groups, query, kind_names[kind]);
+    }
+    free(query);
+    free(groups);
+    set_close(&set);
+}
+
+static void c8_scores_are_within_their_band(void **state)
+{
+    static const size_t dims[] = {1, 3, 5, 8, 127, 128, 784};
+    static const size_t counts[] = {1, 16, 21, 37};
+
+    (void)state;
+    for (size_t d = 0; d < COUNT(dims); d++)
+        for (int kind = 0; kind < N_KINDS; kind++)
+            for (int metric = VKERN_L2; metric <= VKERN_IP; metric++)
+                check_kind(kind, metric, counts[(d + (size_t)kind) % COUNT(counts)], dims[d]);
+    for (int kind = 0; kind < N_KINDS; kind++)
+        check_kind(kind, kind % 3, 3, 4096);
+    check_kind(BYTES, VKERN_L2, 2, VKERN_C8_DIM_MAX);
+    check_kind(GAUSSIAN, VKERN_COSINE, 2, VKERN_C8_DIM_MAX);
+}
+
+/* A band that is only wide proves nothing of use: where rows and queries are whole it is rounding
+ * alone, elsewhere some hundredths of |q| |x|. */
+static void bands_are_narrow(void **state)
+{
+    static const enum kind kinds[] = {BYTES, GAUSSIAN};
+
+    (void)state;
+    for (size_t k = 0; k < COUNT(kinds); k++) {
+        struct set set = set_open(kinds[k], VKERN_IP, 32, 128);
+        unsigned char *groups = malloc(2 * vkern_c8_group_bytes(128));
+        int8_t codes[128];
+        float query[128];
+        struct vkern_c8_facts facts;
+        struct vkern_c8_side side;
+        long double size = 0;
+
+        make_query(&set, kinds[k], 0, query);
+        assert_true(vkern_c8_encode(&set.model, set.rows, 32, groups, &facts));
+        vkern_c8_query_make(&set.model, &facts, query, codes, &side);
+        for (size_t r = 0; r < 32; r++)
+            size = fmaxl(size, norm_of(query, 128) * norm_of(set.rows + 128 * r, 128));
+        assert_true(vkern_c8_band(&set.model, &facts, &side) <=
+                    (double)size * (kinds[k] == BYTES ? 0x1p-21 : 0.03));
+        free(groups);
+        set_close(&set);
+    }
+}
+
+/* An element, step, bias or norm beyond f32 is refused; a score beyond it has no band. */
+static void what_leaves_f32_is_refused(void **state)
+{
+    float row[8] = {3e38f, -3e38f, 1, 1, 1, 1, 1, 1}, mean[8] = {0}, scale[8], query[8];
+    unsigned char *groups = malloc(vkern_c8_group_bytes(8));
+    struct vkern_model model = {8, 0, VKERN_IP, mean, scale, NULL, NULL, 1};
+    int8_t codes[8];
+    struct vkern_c8_facts facts;
+    struct vkern_c8_side side;
+
+    (void)state;
+    for (size_t i = 0; i < 8; i++)
+        scale[i] = 1, query[i] = 1e20f;
+    scale[0] = 1e-10f; /* z of element 0: 3e48 */
+    assert_false(vkern_c8_encode(&model, row, 1, groups, &facts));
+    scale[0] = 1;
+    model.metric = VKERN_L2; /* bias 1.8e77 */
+    assert_false(vkern_c8_encode(&model, row, 1, groups, &facts));
+    row[0] = 1e19f, row[1] = -1e18f, model.metric = VKERN_IP;
+    assert_true(vkern_c8_encode(&model, row, 1, groups, &facts));
+    vkern_c8_query_make(&model, &facts, query, codes, &side);
+    assert_true(vkern_c8_band(&model, &facts, &side) == INFINITY);
+    query[0] = 1;
+    for (size_t i = 0; i < 8; i++)
+        query[i] = 1e10f;
+    vkern_c8_query_make(&model, &facts, query, codes, &side);
+    assert_true(isfinite(vkern_c8_band(&model, &facts, &side)));
+    free(groups);
+}
+
+/* ---- c4 ----------------------------------------------------------------------------------------
+ */
+
+/* Orthonormal axes: a Householder reflection of the first m unit vectors, so none is trivial. */
+static void make_axes(struct set *set, size_t m)
+{
+    const size_t dim = set->model.dim;
+    double *v = malloc(8 * dim), norm = 0;
+
+    set->axes = floats(m * dim);
+    set->deviation = floats(m);
+    for (size_t i = 0; i < dim; i++)
+        v[i] = normal(), norm += v[i] * v[i];
+    for (size_t k = 0; k < m; k++)
+        for (size_t i = 0; i < dim; i++)
+            set->axes[k * dim + i] = (float)((i == k) - 2 * v[k] * v[i] / norm);
+    set->model.axes = set->axes;
+    set->model.deviation = set->deviation;
+    set->model.m = (uint32_t)m;
+    free(v);
+}
+
+/* The row as codec.c centres it, in long double. */
+static void centred_row(const struct set *set, const float *x, long double *to)
+{
+    const long double norm = norm_of(x, set->model.dim);
+
+    for (size_t i = 0; i < set->model.dim; i++) {
+        long double value = x[i];
+        if (set->model.metric == VKERN_COSINE) value = norm > 0 ? value / norm : 0;
+        to[i] = value - set->mean[i];
+    }
+}
+
+static long double along(const struct set *set, const long double *x, size_t k)
+{
+    long double sum = 0;
+
+    for (size_t i = 0; i < set->model.dim; i++)
+        sum += set->axes[k * set->model.dim + i] * x[i];
+    return sum;
+}
+
+static void fit_deviations(struct set *set)
+{
+    long double *x = malloc(sizeof *x * set->model.dim);
+
+    for (size_t k = 0; k < set->model.m; k++) {
+        long double squares = 0;
+        for (size_t r = 0; r < set->n; r++) {
+            centred_row(set, set->rows + r * set->model.dim, x);
+            squares += along(set, x, k) * along(set, x, k) / set->n;
+        }
+        set->deviation[k] = squares > 0 ? (float)sqrtl(squares) : 1e-30f;
+    }
+    free(x);
+}
+
+static unsigned nibble(const unsigned char *group, size_t r, size_t k)
+{
+    const unsigned byte = group[64 * (k / 8) + 4 * r + k % 4];
+
+    return k % 8 < 4 ? byte & 15 : byte >> 4;
+}
+
+/* The square of the power of two above the largest deviation: what scores are in units of. */
+static long double unit_squared(const struct set *set)
+{
+    int exponent, most = -10000;
+
+    for (size_t k = 0; k < set->model.m; k++) {
+        frexpf(set->deviation[k], &exponent);
+        most = exponent > most ? exponent : most;
+    }
+    return ldexpl(1, 2 * most);
+}
+
+/* Codes within a rounding of the nearest step, and the factor that follows from them. */
+static void check_c4_row(const struct set *set, const unsigned char *group, size_t r,
+                         const float *x)
+{
+    const size_t dim = set->model.dim, m = set->model.m;
+    long double *centred = malloc(sizeof *centred * dim), code2 = 0, miss2 = 0, kept2 = 0, all2 = 0;
+    float factor;
+
+    centred_row(set, x, centred);
+    for (size_t i = 0; i < dim; i++)
+        all2 += centred[i] * centred[i];
+    for (size_t k = 0; k < m; k++) {
+        const long double low = (long double)set->model.clip * set->deviation[k];
+        const long double step = 2 * low / 15, y = along(set, centred, k);
+        const long double c = nibble(group, r, k) * step - low;
+        const long double nearest = fminl(fmaxl((y + low) / step, 0), 15);
+        const long double slack = 0.5L + 1e-4L + 1e-5L * sqrtl(all2) / step;
+        if (fabsl(nearest - nibble(group, r, k)) > slack)
+            fail_msg("row %zu, axis %zu: code %u, not near %Lg", r, k, nibble(group, r, k),
+                     nearest);
+        code2 += c * c;
+        miss2 += (y - c) * (y - c);
+        kept2 += y * y;
+    }
+    memcpy(&factor, group + 8 * m + 4 * r, 4);
+    const long double unit2 = unit_squared(set);
+    const long double want = (code2 - miss2 + fmaxl(all2 - kept2, 0)) / 2 / unit2;
+    const long double scale = (code2 + miss2 + all2) / unit2;
+    if (set->model.metric == VKERN_IP)
+        assert_true(factor == 0);
+    else
+        assert_true(fabsl(factor - want) <= 1e-4L * scale);
+    free(centred);
+}
+
+static void check_c4(enum kind kind, enum vkern_metric metric, size_t n, size_t dim, size_t m)
+{
+    struct set set = set_open(kind, metric, n, dim);
+    make_axes(&set, m);
+    fit_deviations(&set);
+    const size_t bytes = vkern_c4_group_bytes(m), size = vkern_groups(n) * bytes;
+    float *scratch = floats(vkern_c4_scratch(&set.model));
+    unsigned char *groups = malloc(size + 1);
+
+    for (size_t l = 0; l < levels.n; l++) {
+        memset(groups, 0xee, size + 1);
+        memset(scratch, 0xff, 4 * vkern_c4_scratch(&set.model)); /* NaN */
+        vkern_c4_encode(&set.model, levels.table[l].tile, set.rows, n, scratch, groups);
+        assert_int_equal(groups[size], 0xee);
+        for (size_t r = 0; r < 16 * vkern_groups(n); r++) {
+            const unsigned char *group = groups + r / 16 * bytes;
+            if (r < n) check_c4_row(&set, group, r % 16, set.rows + r * dim);
+            for (size_t line = 0; r >= n && line <= m / 8; line++)
+                for (size_t j = 0; j < 4; j++)
+                    assert_int_equal(group[64 * line + 4 * (r % 16) + j], 0);
+        }
+    }
+    free(groups);
+    free(scratch);
+    set_close(&set);
+}
+
+static void c4_codes_are_what_they_stand_for(void **state)
+{
+    static const enum kind kinds[] = {GAUSSIAN, OFFSET, BYTES, TINY_ROWS, HUGE_ROWS, EQUAL_ROWS};
+
+    (void)state;
+    for (size_t k = 0; k < COUNT(kinds); k++)
+        for (int metric = VKERN_L2; metric <= VKERN_IP; metric++) {
+            check_c4(kinds[k], metric, 37, 40, 16);
+            check_c4(kinds[k], metric, 16, 9, 8);
+        }
+    check_c4(GAUSSIAN, VKERN_L2, 300, 61, 48); /* two tiles */
+    check_c4(GAUSSIAN, VKERN_COSINE, 5, 784, 96);
+}
+
+/* Along all axes the score of a query at a row is half the squared distance up to a constant, but
+ * for the rounding of the query's weights: the row itself scores least, and differences are right.
+ */
+static void c4_scores_order_rows(enum vkern_metric metric, enum kind kind)
+{
+    enum { N = 64, DIM = 32 };
+    struct set set = set_open(kind, metric, N, DIM);
+    make_axes(&set, DIM);
+    fit_deviations(&set);
+    float *scratch = floats(vkern_c4_scratch(&set.model)), *scores = floats(N), scale;
+    unsigned char *groups = malloc(N / 16 * vkern_c4_group_bytes(DIM));
+    int8_t weights[DIM];
+    size_t n_first = 0;
+
+    for (size_t l = 0; l < levels.n; l++) {
+        vkern_c4_encode(&set.model, levels.table[l].tile, set.rows, N, scratch, groups);
+        for (size_t q = 0; q < N; q++) {
+            const float *query = set.rows + q * DIM;
+            size_t least = 0;
+            vkern_c4_query_make(&set.model, levels.table[l].ndot[VKERN_F32], query, scratch,
+                                weights, &scale);
+            assert_true(isfinite(scale) && scale >= 0);
+            levels.table[l].codes->c4_scan(weights, scale, groups, N / 16, DIM, scores);
+            for (size_t r = 1; r < N; r++)
+                least = scores[r] < scores[least] ? r : least;
+            n_first += least == q;
+        }
+    }
+    /* ip: the nearest of a row need not be itself; one row is zero, and under cosine has no
+     * direction */
+    if (metric != VKERN_IP) assert_true(n_first >= levels.n * (N - 1));
+    free(groups);
+    free(scores);
+    free(scratch);
+    set_close(&set);
+}
+
+static void c4_finds_a_row_by_itself(void **state)
+{
+    static const enum kind kinds[] = {GAUSSIAN, TINY_ROWS, HUGE_ROWS, BYTES};
+
+    (void)state;
+    for (size_t k = 0; k < COUNT(kinds); k++)
+        for (int metric = VKERN_L2; metric <= VKERN_COSINE; metric++)
+            c4_scores_order_rows(metric, kinds[k]);
+}
+
+/* Weights of a query: nearest to weight_scale's multiples, the largest 127; zero where nothing is
+ * asked. */
+static void c4_queries(void **state)
+{
+    for (int metric = VKERN_L2; metric <= VKERN_IP; metric++) {
+        struct set set = set_open(GAUSSIAN, metric, 20, 24);
+        make_axes(&set, 16);
+        fit_deviations(&set);
+        float query[24], scratch[40], scale;
+        long double centred[24], unit = sqrtl(unit_squared(&set)), norm;
+        int8_t weights[16];
+        int most = 0;
+
+        (void)state;
+        for (size_t i = 0; i < 24; i++)
+            query[i] = (float)normal();
+        norm = norm_of(query, 24);
+        vkern_c4_query_make(&set.model, levels.table[0].ndot[VKERN_F32], query, scratch, weights,
+                            &scale);
+        for (size_t i = 0; i < 24; i++)
+            centred[i] = query[i] / (metric == VKERN_COSINE ? norm : 1) -
+                         (metric == VKERN_IP ? 0 : (long double)set.mean[i]);
+        for (size_t k = 0; k < 16; k++) {
+            const long double step = 2 * (long double)set.model.clip * set.deviation[k] / 15 / unit;
+            const long double want = along(&set, centred, k) / unit * step;
+            assert_true(fabsl(want - (long double)scale * weights[k]) <= 0.5001L * scale);
+            most = abs(weights[k]) > most ? abs(weights[k]) : most;
+        }
+        assert_int_equal(most, 127);
+
+        memset(query, 0, sizeof query);
+        if (metric == VKERN_L2) memcpy(query, set.mean, sizeof query); /* centred, it is zero */
+        vkern_c4_query_make(&set.model, levels.table[0].ndot[VKERN_F32], query, scratch, weights,
+                            &scale);
+        for (size_t k = 0; k < 16; k++)
+            assert_int_equal(weights[k], 0);
+        assert_true(scale == 0);
+        set_close(&set);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(c8_scores_are_within_their_band),
+        cmocka_unit_test(bands_are_narrow),
+        cmocka_unit_test(what_leaves_f32_is_refused),
+        cmocka_unit_test(c4_codes_are_what_they_stand_for),
+        cmocka_unit_test(c4_finds_a_row_by_itself),
+        cmocka_unit_test(c4_queries),
+    };
+
+    seed_random("test_codes_codec");
+    levels = all_levels();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

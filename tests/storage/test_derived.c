@@ -1,0 +1,919 @@
+/*
+ * test_derived.c - models, codes and audits written by hand: what a snapshot lends of them, what it
+ * passes over, what it refuses, and what check says of each.
+ */
+#include "helper_codes.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/random.h"
+#include "storage/check.h"
+
+/* ---- helpers ----------------------------------------------------------------------------- */
+
+struct view {
+    struct store *store;
+    struct session session;
+    const struct snapshot *snapshot;
+};
+
+static vindex_status try_view(struct store *store, struct view *v)
+{
+    v->store = store;
+    v->session = test_session(store, false);
+    vindex_status st = vindex__snapshot_acquire(store, &v->session, &v->snapshot);
+    if (st != VINDEX_OK) vindex__session_close(store, &v->session);
+    return st;
+}
+
+static struct view open_view(struct store *store)
+{
+    struct view v;
+    CHECK_OK(try_view(store, &v));
+    return v;
+}
+
+static void close_view(struct view *v)
+{
+    vindex__snapshot_release(v->store, &v->session, v->snapshot);
+    vindex__session_close(v->store, &v->session);
+}
+
+static const struct part *part_of(const struct snapshot *snapshot, uint64_t seq)
+{
+    for (uint32_t i = 0; i < snapshot->n_parts; i++)
+        if (snapshot->parts[i].seq == seq) return &snapshot->parts[i];
+    CHECK(!"the segment is in the snapshot");
+    return NULL;
+}
+
+/* The blocks hold exactly what was written. */
+static void check_plane(const struct codes_index *f, uint64_t seq, enum plane plane,
+                        const struct block *blocks, uint32_t n_blocks)
+{
+    size_t size, at = 0;
+    uint32_t slot = 0;
+    unsigned char *groups = make_groups(f, seq, plane, &size);
+    CHECK((blocks != NULL) == (n_blocks > 0) && (n_blocks > 0) == (size > 0));
+    for (uint32_t i = 0; i < n_blocks; i++) {
+        size_t bytes = blocks[i].n * blocks[i].stride;
+        CHECK(blocks[i].first == slot && at + bytes <= size);
+        CHECK(memcmp(blocks[i].rows, groups + at, bytes) == 0);
+        slot += GROUP_ROWS * blocks[i].n;
+        at += bytes;
+    }
+    CHECK(at == size);
+    free(groups);
+}
+
+static void check_codes(const struct codes_index *f, const struct snapshot *snapshot, uint64_t seq)
+{
+    const struct part *part = part_of(snapshot, seq);
+    const struct codes_record *record = &f->codes[seq];
+    CHECK(part->codes != NULL && part->n == record->n);
+    check_plane(f, seq, PLANE_C4, part->codes->c4, part->codes->n_c4);
+    check_plane(f, seq, PLANE_C8, part->codes->c8, part->codes->n_c8);
+    CHECK(part->codes->whole == !!(record->flags & CODES_WHOLE));
+    CHECK(part->codes->is_signed == !!(record->flags & CODES_SIGNED));
+    CHECK(part->codes->c8_error == record->c8_error && part->codes->c8_size == record->c8_size &&
+          part->codes->c8_bias == record->c8_bias);
+}
+
+static void check_array(const float *array, size_t n, unsigned char tag, enum plane plane)
+{
+    CHECK(array != NULL && (uintptr_t)array % 64 == 0);
+    for (size_t i = 0; i < n; i++)
+        CHECK(array[i] == model_value(tag, plane, i));
+}
+
+static void check_model(const struct codes_index *f, const struct snapshot *snapshot,
+                        unsigned char tag)
+{
+    const struct model *model = snapshot->model;
+    CHECK(model != NULL && memcmp(model->nonce, f->model.nonce, NONCE_BYTES) == 0);
+    CHECK(model->m == CODES_M && model->clip == 2.5f && model->energy == 0.75f);
+    CHECK(model->n_rows == f->model.n_rows);
+    check_array(model->mean, CODES_DIM, tag, PLANE_MEAN);
+    check_array(model->scale, CODES_DIM, tag, PLANE_SCALE);
+    check_array(model->axes, (size_t)CODES_M * CODES_DIM, tag, PLANE_AXES);
+    check_array(model->deviation, CODES_M, tag, PLANE_DEVIATION);
+}
+
+struct findings {
+    unsigned n;
+    char text[2000];
+};
+
+static void collect(void *context, const char *finding)
+{
+    struct findings *all = context;
+    size_t used = strlen(all->text);
+    all->n++;
+    snprintf(all->text + used, sizeof all->text - used, "%s\n", finding);
+}
+
+/* One finding with these words, or none. */
+static void check_says(struct store *store, const char *name, const char *words)
+{
+    struct findings all = {0, ""};
+    struct check check = {.finding = collect, .context = &all};
+    struct session s = test_session(store, false);
+    vindex_status st = vindex__check_store(store, &s, &check);
+    vindex__session_close(store, &s);
+    bool is_right = words ? st == VINDEX_CORRUPT && all.n >= 1 && strstr(all.text, words)
+                          : st == VINDEX_OK && all.n == 0;
+    if (!is_right)
+        fail_msg("%s: check gives %s, not \"%s\":\n%s", name, vindex_status_text(st),
+                 words ? words : "nothing", all.text);
+}
+
+/* The same body for a store in memory and for a file. */
+typedef void body_fn(struct codes_index *f);
+
+static void on_both_stores(body_fn *body)
+{
+    const char *path = test_path("derived.vdx");
+    struct codes_index f;
+    codes_index_create(&f, ":memory:");
+    body(&f);
+    codes_index_close(&f);
+    codes_index_create(&f, path);
+    body(&f);
+    codes_index_close(&f);
+    test_remove(path);
+}
+
+/* ---- what is lent ------------------------------------------------------------------------ */
+
+static void lends(struct codes_index *f)
+{
+    put_all(f);
+    struct view v = open_view(f->store);
+    check_model(f, v.snapshot, 1);
+    for (uint64_t seq = 1; seq <= N_SEGMENTS; seq++)
+        check_codes(f, v.snapshot, seq);
+    CHECK(part_of(v.snapshot, 2)->codes->n_c4 == 3 && part_of(v.snapshot, 2)->codes->n_c8 == 3);
+    close_view(&v);
+    check_says(f->store, "everything", NULL);
+}
+
+static void test_lends_codes_and_model(void **state)
+{
+    (void)state;
+    on_both_stores(lends);
+}
+
+static void lends_some_planes(struct codes_index *f)
+{
+    put_model(f, 1);
+    for (uint64_t seq = 1; seq <= N_SEGMENTS; seq++)
+        put_segment(f, seq);
+    put_codes(f, 1, CODES_M, 0);
+    put_codes(f, 2, 0, CODES_C8 | CODES_WHOLE | CODES_SIGNED);
+    put_codes(f, 3, 0, 0);
+    commit_codes(f);
+    struct view v = open_view(f->store);
+    check_codes(f, v.snapshot, 1);
+    check_codes(f, v.snapshot, 2);
+    CHECK(part_of(v.snapshot, 1)->codes->c8 == NULL && part_of(v.snapshot, 2)->codes->c4 == NULL);
+    CHECK(part_of(v.snapshot, 3)->codes == NULL); /* neither plane could be made */
+    close_view(&v);
+    check_says(f->store, "one plane each", NULL);
+}
+
+static void test_lends_one_plane_alone(void **state)
+{
+    (void)state;
+    on_both_stores(lends_some_planes);
+}
+
+static void without_axes(struct codes_index *f)
+{
+    put_all(f);
+    for (uint64_t seq = 1; seq <= N_SEGMENTS; seq++)
+        del_codes(f, seq);
+    del_block(f, f->model.nonce, PLANE_AXES, 0);
+    del_block(f, f->model.nonce, PLANE_DEVIATION, 0);
+    f->model.m = 0;
+    put_model_record(f);
+    put_codes(f, 1, 0, CODES_C8);
+    commit_codes(f);
+    struct view v = open_view(f->store);
+    CHECK(v.snapshot->model && v.snapshot->model->m == 0);
+    CHECK(!v.snapshot->model->axes && !v.snapshot->model->deviation);
+    check_array(v.snapshot->model->scale, CODES_DIM, 1, PLANE_SCALE);
+    check_codes(f, v.snapshot, 1);
+    close_view(&v);
+    check_says(f->store, "no axes", NULL);
+}
+
+static void test_a_model_may_have_no_axes(void **state)
+{
+    (void)state;
+    on_both_stores(without_axes);
+}
+
+/* ---- what is passed over ----------------------------------------------------------------- */
+
+static void drop_record(struct codes_index *f)
+{
+    del_codes(f, 2);
+}
+static void lose_c4_block(struct codes_index *f)
+{
+    del_block(f, f->codes[2].nonce, PLANE_C4, 1);
+}
+static void lose_last_c8_block(struct codes_index *f)
+{
+    del_block(f, f->codes[2].nonce, PLANE_C8, 2);
+}
+static void of_another_segment(struct codes_index *f)
+{
+    memcpy(f->codes[2].segment, f->segments[1].nonce, NONCE_BYTES);
+    put_codes_record(f, 2, &f->codes[2]);
+}
+static void of_another_model(struct codes_index *f)
+{
+    f->codes[2].model[3] ^= 1;
+    put_codes_record(f, 2, &f->codes[2]);
+}
+static void of_fewer_rows(struct codes_index *f)
+{
+    f->codes[2].n--;
+    put_codes_record(f, 2, &f->codes[2]);
+}
+static void of_fewer_axes(struct codes_index *f)
+{
+    f->codes[2].m -= 8;
+    put_codes_record(f, 2, &f->codes[2]);
+}
+
+static const struct {
+    const char *name;
+    body_fn *change; /* of segment 2 */
+    const char *finding;
+} passed_over[] = {
+    {"no record", drop_record, NULL},
+    {"a block of c4 is missing", lose_c4_block, "block 1 of plane 32 is missing"},
+    {"the last block of c8 is missing", lose_last_c8_block, "block 2 of plane 33 is missing"},
+    {"codes of another segment", of_another_segment, NULL},
+    {"codes of another model", of_another_model, NULL},
+    {"codes of fewer rows", of_fewer_rows, "does not fit the segment or the model"},
+    {"codes of fewer axes", of_fewer_axes, "does not fit the segment or the model"},
+};
+
+static size_t passed_over_case;
+
+static void passes_over(struct codes_index *f)
+{
+    put_all(f);
+    struct view before = open_view(f->store); /* the next snapshot is built from this one */
+    passed_over[passed_over_case].change(f);
+    commit_codes(f);
+    struct view v = open_view(f->store);
+    if (part_of(v.snapshot, 2)->codes)
+        fail_msg("%s: yet there are codes", passed_over[passed_over_case].name);
+    check_codes(f, v.snapshot, 1);
+    check_codes(f, v.snapshot, 3);
+    check_model(f, v.snapshot, 1);
+    CHECK(part_of(before.snapshot, 2)->codes != NULL);
+    close_view(&v);
+    close_view(&before);
+    check_says(f->store, passed_over[passed_over_case].name, passed_over[passed_over_case].finding);
+}
+
+static void test_codes_that_do_not_count_are_passed_over(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof passed_over / sizeof *passed_over; i++) {
+        passed_over_case = i;
+        on_both_stores(passes_over);
+    }
+}
+
+static void model_is_lost(struct codes_index *f)
+{
+    put_all(f);
+    del_block(f, f->model.nonce, PLANE_AXES, 0);
+    commit_codes(f);
+    struct view v = open_view(f->store);
+    CHECK(v.snapshot->model == NULL && v.snapshot->n_live == 130 + SEGMENT_ROWS_MAX + 1);
+    for (uint64_t seq = 1; seq <= N_SEGMENTS; seq++)
+        CHECK(part_of(v.snapshot, seq)->codes == NULL);
+    close_view(&v);
+    check_says(f->store, "a block of the model", "model 0: block 0 of plane 18 is missing");
+    put_model(f, 2);
+    commit_codes(f);
+    check_says(f->store, "its other blocks", "3 blocks belong to nothing");
+}
+
+static void test_a_model_that_lacks_a_block_is_none(void **state)
+{
+    (void)state;
+    on_both_stores(model_is_lost);
+}
+
+/* dim 16384: a group of plane c8 would not fit a block. */
+static void test_no_c8_where_a_group_fills_more_than_a_block(void **state)
+{
+    struct codes_index f = {.config = test_config()};
+    struct codes_record codes = {.n = 1, .flags = CODES_C8};
+    (void)state;
+    f.config.dim = 16384;
+    assert_int_equal(vindex__codes_layout(&codes, &f.config, PLANE_C8).n_blocks, 0);
+    f.config.dim = 16368;
+    assert_int_equal(vindex__codes_layout(&codes, &f.config, PLANE_C8).n_blocks, 1);
+}
+
+/* ---- what is refused --------------------------------------------------------------------- */
+
+static const float nan_value = NAN, zero = 0, minus = -1;
+static const uint32_t one = 1;
+
+static void a_block_lies(struct codes_index *f)
+{
+    const uint32_t n = 454; /* of 455 groups */
+    bend_block(f, f->codes[2].nonce, PLANE_C4, 0, 12 - 48, &n, 4);
+}
+static void a_block_is_of_other_axes(struct codes_index *f)
+{
+    f->codes[1].m = 8; /* as the header of another plane of codes would have it */
+    size_t size;
+    unsigned char *groups = make_groups(f, 1, PLANE_C4, &size);
+    struct codes_record right = f->codes[1];
+    struct block_key key = {.plane = PLANE_C4, .index = 0};
+    static unsigned char block[BLOCK_BYTES];
+    struct block_header header = {.plane = PLANE_C4, .n = 9, .stride = 128, .dim = CODES_DIM};
+    memcpy(key.nonce, right.nonce, NONCE_BYTES);
+    memcpy(header.nonce, right.nonce, NONCE_BYTES);
+    memcpy(block + BLOCK_HEADER_BYTES, groups, size);
+    vindex__block_seal(&header, block);
+    del_block(f, right.nonce, PLANE_C4, 0);
+    commit_codes(f);
+    CHECK_OK(blocks_put(f->writer.blocks, &key, bytes_of(block, BLOCK_HEADER_BYTES + size)));
+    commit_codes(f);
+    free(groups);
+}
+static void a_block_is_of_another_nonce(struct codes_index *f)
+{
+    bend_block(f, f->codes[3].nonce, PLANE_C8, 0, 32 - 48, &one, 4);
+}
+static void a_block_begins_elsewhere(struct codes_index *f)
+{
+    const uint32_t first = 16;
+    bend_block(f, f->codes[2].nonce, PLANE_C8, 2, 28 - 48, &first, 4);
+}
+static void a_mean_is_not_finite(struct codes_index *f)
+{
+    bend_block(f, f->model.nonce, PLANE_MEAN, 0, 4 * 17, &nan_value, 4);
+}
+static void a_scale_is_zero(struct codes_index *f)
+{
+    bend_block(f, f->model.nonce, PLANE_SCALE, 0, 0, &zero, 4);
+}
+static void a_deviation_is_negative(struct codes_index *f)
+{
+    bend_block(f, f->model.nonce, PLANE_DEVIATION, 0, 4 * 63, &minus, 4);
+}
+static void a_codes_record_is_damaged(struct codes_index *f)
+{
+    f->codes[3].flags = 64;
+    put_codes_record(f, 3, &f->codes[3]);
+}
+static void the_model_record_is_damaged(struct codes_index *f)
+{
+    f->model.m = 12;
+    put_model_record(f);
+}
+
+static const struct {
+    const char *name;
+    body_fn *change;
+    const char *finding;
+} refused[] = {
+    {"a block with fewer entries than it says", a_block_lies, "does not agree"},
+    {"a block of other axes", a_block_is_of_other_axes, "plane 32 belongs elsewhere"},
+    {"a block of another nonce", a_block_is_of_another_nonce, "plane 33 belongs elsewhere"},
+    {"a block from elsewhere in the plane", a_block_begins_elsewhere, "plane 33 belongs elsewhere"},
+    {"a mean that is not finite", a_mean_is_not_finite, "plane 16: a value is not finite"},
+    {"a scale of zero", a_scale_is_zero, "plane 17: a value is not above zero"},
+    {"a negative deviation", a_deviation_is_negative, "plane 19: a value is not above zero"},
+    {"a codes record out of range", a_codes_record_is_damaged, "codes of segment 3"},
+    {"a model record out of range", the_model_record_is_damaged, "the model record holds"},
+};
+
+static size_t refused_case;
+
+static void refuses(struct codes_index *f)
+{
+    struct view v;
+    put_all(f);
+    refused[refused_case].change(f);
+    commit_codes(f);
+    vindex__store_forget(f->store); /* what an earlier snapshot knew does not count */
+    vindex_status st = try_view(f->store, &v);
+    if (st != VINDEX_CORRUPT)
+        fail_msg("%s: %s", refused[refused_case].name, vindex_status_text(st));
+    check_says(f->store, refused[refused_case].name, refused[refused_case].finding);
+}
+
+static void test_derived_planes_that_lie_are_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        refused_case = i;
+        on_both_stores(refuses);
+    }
+}
+
+/* ---- what only check looks at ------------------------------------------------------------ */
+
+/* Blocks whose checksum is right and whose contents are not. Segment 1: 130 rows, 9 groups, the
+ * last of 2 rows; a group of c8 is 5 lines, then bias, scale, sums. */
+enum { C8_GROUP = 8 * 64, C4_GROUP = 9 * 64 };
+
+static const struct {
+    const char *name;
+    enum plane plane;
+    long at;
+    const void *bytes;
+    size_t size;
+    const char *finding;
+} contents[] = {
+    {"a sum", PLANE_C8, 3 * C8_GROUP + 7 * 64 + 8, &one, 4, "a sum of codes is wrong"},
+    {"a code that its sum does not know", PLANE_C8, C8_GROUP + 64, "\xab\xcd\xef", 3,
+     "sum of codes"},
+    {"a code past dim", PLANE_C8, 4 * 64 + 2, "\1", 1, "past the last element"},
+    {"a code of no row", PLANE_C8, 8 * C8_GROUP + 8, "\1", 1, "what pads a group"},
+    {"a sum of no row", PLANE_C8, 8 * C8_GROUP + 7 * 64 + 60, "\1", 1, "what pads a group"},
+    {"a bias that is not a number", PLANE_C8, 5 * 64, &nan_value, 4, "a bias"},
+    {"a negative bias", PLANE_C8, 5 * 64 + 4, &minus, 4, "a bias"},
+    {"a bias above the record's", PLANE_C8, 5 * 64 + 8, "\1\0\x80\x3f", 4, "a bias"},
+    {"a scale that is not a number", PLANE_C8, 6 * 64, &nan_value, 4, "a factor"},
+    {"a factor that is not a number", PLANE_C4, 8 * 64, &nan_value, 4, "a factor"},
+    {"nibbles of no row", PLANE_C4, 8 * C4_GROUP + 63, "\x10", 1, "what pads a group"},
+    {"a factor of no row", PLANE_C4, 8 * C4_GROUP + 8 * 64 + 8, "\1", 1, "what pads a group"},
+};
+
+static void test_check_looks_into_codes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof contents / sizeof *contents; i++) {
+        struct codes_index f;
+        codes_index_create(&f, ":memory:");
+        put_all(&f);
+        bend_block(&f, f.codes[1].nonce, contents[i].plane, 0, contents[i].at, contents[i].bytes,
+                   contents[i].size);
+        check_says(f.store, contents[i].name, contents[i].finding);
+        codes_index_close(&f);
+    }
+}
+
+static const struct {
+    const char *name;
+    long at; /* of audit 3: kind 1, depth 3, has a query */
+    const void *bytes;
+    size_t size;
+    const char *finding;
+} audit_contents[] = {
+    {"kind 0", 0, &zero, 4, "outside the format's ranges"},
+    {"kind 4", 0, "\4", 1, "outside the format's ranges"},
+    {"depth 1025", 4, "\1\4", 2, "outside the format's ranges"},
+    {"an effort past depth", 16 + 3, "\1", 1, "outside the format's ranges"},
+    {"has_query 2", 1040, "\2", 1, "outside the format's ranges"},
+    {"a reserved byte", 1047, "\1", 1, "outside the format's ranges"},
+    {"a query that is not said to be there", 1040, "\0", 1, "an audit without a query has one"},
+    {"a query that is not finite", 1048 + 4 * 17, &nan_value, 4, "a query is not finite"},
+};
+
+static void test_check_looks_into_audits(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof audit_contents / sizeof *audit_contents; i++) {
+        struct codes_index f;
+        codes_index_create(&f, ":memory:");
+        put_all(&f);
+        bend_block(&f, f.audits.nonce, PLANE_AUDITS, 0,
+                   3 * (long)f.audits.entry_bytes + audit_contents[i].at, audit_contents[i].bytes,
+                   audit_contents[i].size);
+        check_says(f.store, audit_contents[i].name, audit_contents[i].finding);
+        codes_index_close(&f);
+    }
+}
+
+static void orphans(struct codes_index *f)
+{
+    unsigned char key[8];
+    put_all(f);
+    put_codes_record(f, 77, &f->codes[1]);
+    commit_codes(f);
+    check_says(f->store, "codes of no segment", "codes of segment 77, which does not exist");
+    store_be64(key, 77);
+    CHECK_OK(catalog_del(f->writer.catalog, TABLE_CODES, bytes_of(key, 8)));
+    commit_codes(f);
+    check_says(f->store, "as before", NULL);
+    store_be64(key, 1);
+    CHECK_OK(catalog_del(f->writer.catalog, TABLE_CODES, bytes_of(key, 8)));
+    commit_codes(f);
+    check_says(f->store, "blocks without their codes record", "2 blocks belong to nothing");
+    CHECK_OK(catalog_del(f->writer.catalog, TABLE_CONFIG, bytes_of("audits", 6)));
+    commit_codes(f);
+    check_says(f->store, "audits without their record", "5 blocks belong to nothing");
+    f->state.flags = STATE_EARLY_BLOCKS;
+    commit_codes(f);
+    check_says(f->store, "blocks that came early", NULL);
+}
+
+static void test_check_finds_orphans(void **state)
+{
+    (void)state;
+    on_both_stores(orphans);
+}
+
+/* ---- one snapshot after the other -------------------------------------------------------- */
+
+static void incremental(struct codes_index *f)
+{
+    put_model(f, 1);
+    for (uint64_t seq = 1; seq <= N_SEGMENTS; seq++)
+        put_segment(f, seq);
+    put_codes(f, 1, CODES_M, CODES_C8);
+    commit_codes(f);
+    struct view a = open_view(f->store);
+    check_codes(f, a.snapshot, 1);
+    CHECK(part_of(a.snapshot, 2)->codes == NULL);
+
+    put_codes(f, 2, CODES_M, CODES_C8); /* the segment's record stays as it is */
+    commit_codes(f);
+    struct view b = open_view(f->store);
+    check_codes(f, b.snapshot, 2);
+    CHECK(b.snapshot->model == a.snapshot->model);
+    CHECK(part_of(b.snapshot, 1)->codes->record == part_of(a.snapshot, 1)->codes->record);
+    CHECK(part_of(b.snapshot, 2)->segment == part_of(a.snapshot, 2)->segment);
+
+    bitmap_clear(f->segments[1].live, 5); /* the segment's record changes, its codes stay */
+    f->segments[1].n_live--;
+    f->state.n_rows--;
+    put_segment_record(f, 1);
+    commit_codes(f);
+    struct view c = open_view(f->store);
+    CHECK(part_of(c.snapshot, 1)->segment != part_of(b.snapshot, 1)->segment);
+    CHECK(part_of(c.snapshot, 1)->codes->record == part_of(b.snapshot, 1)->codes->record);
+    CHECK(part_of(c.snapshot, 1)->n_live == 129);
+
+    struct codes_index before = *f;
+    del_codes(f, 2); /* other codes of the same segment and model */
+    put_codes(f, 2, 0, CODES_C8 | CODES_WHOLE);
+    commit_codes(f);
+    struct view d = open_view(f->store);
+    check_codes(f, d.snapshot, 2);
+    CHECK(part_of(d.snapshot, 2)->codes->c4 == NULL);
+    check_codes(&before, c.snapshot, 2); /* and who sees the old ones keeps them */
+
+    del_model(f); /* trained anew: the codes of the model before say nothing */
+    put_model(f, 2);
+    commit_codes(f);
+    struct view e = open_view(f->store);
+    check_model(f, e.snapshot, 2);
+    for (uint64_t seq = 1; seq <= N_SEGMENTS; seq++)
+        CHECK(part_of(e.snapshot, seq)->codes == NULL);
+    check_model(&before, d.snapshot, 1);
+    check_says(f->store, "stale codes", NULL);
+
+    del_codes(f, 2);
+    put_codes(f, 2, CODES_M, 0);
+    commit_codes(f);
+    struct view g = open_view(f->store);
+    CHECK(g.snapshot->model == e.snapshot->model);
+    check_codes(f, g.snapshot, 2);
+    CHECK(part_of(g.snapshot, 1)->codes == NULL);
+
+    struct view *all[] = {&a, &b, &c, &d, &e, &g};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        close_view(all[i]);
+}
+
+static void test_snapshots_follow_one_another(void **state)
+{
+    (void)state;
+    on_both_stores(incremental);
+}
+
+/* ---- checksums at first touch ------------------------------------------------------------ */
+
+/* Where in the file these bytes are, once. */
+static off_t find_bytes(const char *path, const unsigned char *bytes, size_t size)
+{
+    int fd = open(path, O_RDONLY);
+    off_t end = lseek(fd, 0, SEEK_END), at = -1;
+    unsigned char *all = malloc((size_t)end);
+    CHECK(fd >= 0 && all && pread(fd, all, (size_t)end, 0) == end);
+    for (size_t i = 0; i + size <= (size_t)end && at < 0; i++)
+        if (all[i] == bytes[0] && memcmp(all + i, bytes, size) == 0) at = (off_t)i;
+    free(all);
+    close(fd);
+    CHECK(at >= 0);
+    return at;
+}
+
+static void flip(const char *path, off_t at, unsigned char mask)
+{
+    unsigned char byte = 0;
+    int fd = open(path, O_RDWR);
+    CHECK(fd >= 0 && pread(fd, &byte, 1, at) == 1);
+    byte ^= mask;
+    CHECK(pwrite(fd, &byte, 1, at) == 1);
+    close(fd);
+}
+
+static void expect_touch(const char *path, vindex_status expected)
+{
+    struct store *store = test_open(path, false);
+    struct view v = open_view(store);
+    CHECK(vindex__store_suspect(store));
+    CHECK_OK(vindex__part_touch(v.snapshot, part_of(v.snapshot, 1)));
+    CHECK_STATUS(expected, vindex__part_touch(v.snapshot, part_of(v.snapshot, 2)));
+    CHECK_STATUS(expected, vindex__part_touch(v.snapshot, part_of(v.snapshot, 2)));
+    CHECK_OK(vindex__part_touch(v.snapshot, part_of(v.snapshot, 3)));
+    close_view(&v);
+    vindex__store_close(store);
+}
+
+static void test_codes_of_a_suspect_file_are_verified_at_first_touch(void **state)
+{
+    static const enum plane planes[] = {PLANE_C4, PLANE_C8};
+    const char *path = test_path("whole.vdx"), *copy = test_path("touch.vdx");
+    struct codes_index f;
+    (void)state;
+    codes_index_create(&f, path);
+    put_all(&f);
+    codes_index_close(&f);
+    test_copy_file(path, copy);
+    expect_touch(copy, VINDEX_OK);
+    for (int i = 0; i < 2; i++) {
+        size_t size;
+        unsigned char *groups = make_groups(&f, 2, planes[i], &size);
+        test_remove(copy);
+        test_copy_file(path, copy);
+        flip(copy, find_bytes(copy, groups, 4000) + 3999, 16);
+        expect_touch(copy, VINDEX_CORRUPT);
+        free(groups);
+    }
+    test_remove(copy);
+    test_remove(path);
+}
+
+/* The model is copied, and its checksums are looked at then, whatever the file's past. */
+static void test_a_damaged_model_is_refused(void **state)
+{
+    const char *path = test_path("model.vdx");
+    struct codes_index f;
+    struct view v;
+    float axes[CODES_M * CODES_DIM];
+    (void)state;
+    codes_index_create(&f, path);
+    put_all(&f);
+    codes_index_close(&f);
+    for (size_t i = 0; i < sizeof axes / sizeof *axes; i++)
+        axes[i] = model_value(1, PLANE_AXES, i);
+    flip(path, find_bytes(path, (const unsigned char *)axes, sizeof axes) + 4000, 1);
+    struct store *store = test_open(path, false);
+    CHECK_STATUS(VINDEX_CORRUPT, try_view(store, &v));
+    check_says(store, "a damaged axis", "model 0: the checksum of a block does not match");
+    vindex__store_close(store);
+    test_remove(path);
+}
+
+/* Codes written after a segment was verified are verified too. */
+static void test_new_codes_of_a_verified_segment_are_verified(void **state)
+{
+    const char *path = test_path("late.vdx"), *copy = test_path("late-copy.vdx");
+    struct codes_index f;
+    (void)state;
+    codes_index_create(&f, path);
+    put_all(&f);
+    codes_index_close(&f);
+    test_copy_file(path, copy);
+    f.store = test_open(copy, false);
+    f.writer = test_session(f.store, true);
+    struct view v = open_view(f.store);
+    CHECK_OK(vindex__part_touch(v.snapshot, part_of(v.snapshot, 1)));
+    close_view(&v);
+    del_codes(&f, 1);
+    put_codes(&f, 1, 0, CODES_C8);
+    commit_codes(&f);
+    /* A payload changed under its checksum: */
+    struct block_key key = {.plane = PLANE_C8, .index = 0};
+    memcpy(key.nonce, f.codes[1].nonce, NONCE_BYTES);
+    static unsigned char block[BLOCK_BYTES];
+    v = open_view(f.store);
+    const struct part_codes *codes = part_of(v.snapshot, 1)->codes;
+    size_t size = BLOCK_HEADER_BYTES + codes->c8[0].n * codes->c8[0].stride;
+    memcpy(block, (const char *)codes->c8[0].rows - BLOCK_HEADER_BYTES, size);
+    close_view(&v);
+    block[size - 70] ^= 4;
+    del_block(&f, f.codes[1].nonce, PLANE_C8, 0);
+    commit_codes(&f);
+    CHECK_OK(blocks_put(f.writer.blocks, &key, bytes_of(block, size)));
+    commit_codes(&f);
+    v = open_view(f.store);
+    CHECK_STATUS(VINDEX_CORRUPT, vindex__part_touch(v.snapshot, part_of(v.snapshot, 1)));
+    close_view(&v);
+    codes_index_close(&f);
+    test_remove(copy);
+    test_remove(path);
+}
+
+/* ---- audits ------------------------------------------------------------------------------ */
+
+static void expect_audits(struct codes_index *f, vindex_status expected, uint32_t n)
+{
+    struct session s = test_session(f->store, false);
+    struct audits_record record;
+    unsigned char *entries = NULL;
+    CHECK_STATUS(expected, vindex__snapshot_audits(f->store, &s, &record, &entries));
+    CHECK(record.n == n && (entries != NULL) == (n > 0));
+    if (n) {
+        size_t size;
+        unsigned char *audits = make_audits(f, &size);
+        CHECK(record.entry_bytes == f->audits.entry_bytes && record.n_rows == f->audits.n_rows);
+        CHECK(memcmp(record.model, f->audits.model, NONCE_BYTES) == 0);
+        CHECK(memcmp(entries, audits, size) == 0);
+        free(audits);
+    }
+    vindex__free(entries);
+    vindex__session_close(f->store, &s);
+}
+
+static void audits(struct codes_index *f)
+{
+    expect_audits(f, VINDEX_OK, 0);
+    put_all(f);
+    expect_audits(f, VINDEX_OK, N_AUDITS);
+    CHECK(vindex__audits_layout(&f->audits).n_blocks == 3);
+    del_block(f, f->audits.nonce, PLANE_AUDITS, 1);
+    commit_codes(f);
+    expect_audits(f, VINDEX_OK, 0);
+    check_says(f->store, "a block of audits", "audits 0: block 1 of plane 20 is missing");
+    del_block(f, f->audits.nonce, PLANE_AUDITS, 0);
+    del_block(f, f->audits.nonce, PLANE_AUDITS, 2);
+    put_audits(f, 0);
+    commit_codes(f);
+    expect_audits(f, VINDEX_OK, 0);
+    check_says(f->store, "no audits", NULL);
+    put_audits(f, 1);
+    commit_codes(f);
+    expect_audits(f, VINDEX_OK, 1);
+    f->audits.version = 2;
+    put_audits_record(f);
+    commit_codes(f);
+    expect_audits(f, VINDEX_OK, 0);
+    f->audits.version = 1;
+    f->audits.entry_bytes += 4;
+    put_audits_record(f);
+    commit_codes(f);
+    expect_audits(f, VINDEX_CORRUPT, 0);
+    check_says(f->store, "audits of another dim",
+               "the audits have 1124 bytes each, 1120 are needed");
+}
+
+static void test_audits_are_read_back(void **state)
+{
+    (void)state;
+    on_both_stores(audits);
+}
+
+/* ---- no memory --------------------------------------------------------------------------- */
+
+static vindex_status read_all(struct codes_index *f)
+{
+    struct view v;
+    struct audits_record record;
+    unsigned char *entries = NULL;
+    struct check check = {.finding = NULL};
+    struct session s = {NULL, NULL};
+    vindex_status st = vindex__session_open(f->store, false, &s);
+    if (st != VINDEX_OK) return st;
+    st = vindex__snapshot_acquire(f->store, &s, &v.snapshot);
+    if (st == VINDEX_OK) vindex__snapshot_release(f->store, &s, v.snapshot);
+    if (st == VINDEX_OK) st = vindex__snapshot_audits(f->store, &s, &record, &entries);
+    if (st == VINDEX_OK) st = vindex__check_store(f->store, &s, &check);
+    vindex__free(entries);
+    vindex__session_close(f->store, &s);
+    vindex__store_forget(f->store);
+    return st;
+}
+
+static void out_of_memory(struct codes_index *f)
+{
+    uint64_t n = 0;
+    vindex_status st;
+    put_all(f);
+    CHECK_OK(read_all(f));
+    uint64_t live = vindex__mem_live_bytes();
+    do {
+        vindex__mem_fail_after(++n);
+        st = read_all(f);
+        vindex__mem_fail_after(0);
+        CHECK(st == VINDEX_OK || st == VINDEX_NOMEM);
+        CHECK(vindex__mem_live_bytes() == live);
+    } while (st != VINDEX_OK && n < 10000);
+    CHECK(st == VINDEX_OK);
+    CHECK(n > 15);
+    printf("%llu allocations failed in turn\n", (unsigned long long)n - 1);
+}
+
+static void test_every_allocation_may_fail(void **state)
+{
+    (void)state;
+    on_both_stores(out_of_memory);
+}
+
+/* ---- damaged files ----------------------------------------------------------------------- */
+
+/* What is read from a damaged file is refused or what was written. */
+static void read_damaged(void *context)
+{
+    const struct codes_index *f = context;
+    const char *copy = test_path("damaged.vdx");
+    struct store *store = NULL;
+    struct view v;
+    vindex_status st = vindex__store_open(copy, false, &store);
+    if (st != VINDEX_OK) return;
+    struct check check = {.finding = NULL};
+    struct session s = test_session(store, false);
+    vindex_status checked = vindex__check_store(store, &s, &check);
+    vindex__session_close(store, &s);
+    st = try_view(store, &v);
+    if (st != VINDEX_OK) {
+        CHECK(st == VINDEX_CORRUPT && checked == VINDEX_CORRUPT);
+        vindex__store_close(store);
+        return;
+    }
+    if (v.snapshot->model) check_model(f, v.snapshot, 1);
+    for (uint64_t seq = 1; seq <= N_SEGMENTS; seq++) {
+        const struct part *part = part_of(v.snapshot, seq);
+        st = vindex__part_touch(v.snapshot, part);
+        CHECK(st == VINDEX_OK || (st == VINDEX_CORRUPT && checked == VINDEX_CORRUPT));
+        if (st == VINDEX_OK && part->codes) check_codes(f, v.snapshot, seq);
+        CHECK(part->codes || checked == VINDEX_CORRUPT);
+    }
+    close_view(&v);
+    vindex__store_close(store);
+}
+
+static void test_damaged_files_do_no_harm(void **state)
+{
+    const char *path = test_path("sound.vdx"), *copy = test_path("damaged.vdx");
+    struct codes_index f;
+    struct rng rng;
+    (void)state;
+    codes_index_create(&f, path);
+    put_all(&f);
+    codes_index_close(&f);
+    int fd = open(path, O_RDONLY);
+    off_t end = lseek(fd, 0, SEEK_END);
+    close(fd);
+    vindex__rng_init(&rng, test_seed());
+    for (int trial = 0; trial < 60; trial++) {
+        test_remove(copy);
+        test_copy_file(path, copy);
+        for (uint64_t n = 1 + vindex__rng_below(&rng, 12); n > 0; n--)
+            flip(copy, (off_t)vindex__rng_below(&rng, (uint64_t)end),
+                 (unsigned char)(1 + vindex__rng_below(&rng, 255)));
+        int status = test_child(read_damaged, &f);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+            fail_msg("trial %d: the process died", trial);
+    }
+    test_remove(copy);
+    test_remove(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lends_codes_and_model),
+        cmocka_unit_test(test_lends_one_plane_alone),
+        cmocka_unit_test(test_a_model_may_have_no_axes),
+        cmocka_unit_test(test_codes_that_do_not_count_are_passed_over),
+        cmocka_unit_test(test_a_model_that_lacks_a_block_is_none),
+        cmocka_unit_test(test_no_c8_where_a_group_fills_more_than_a_block),
+        cmocka_unit_test(test_derived_planes_that_lie_are_refused),
+        cmocka_unit_test(test_check_looks_into_codes),
+        cmocka_unit_test(test_check_looks_into_audits),
+        cmocka_unit_test(test_check_finds_orphans),
+        cmocka_unit_test(test_snapshots_follow_one_another),
+        cmocka_unit_test(test_codes_of_a_suspect_file_are_verified_at_first_touch),
+        cmocka_unit_test(test_a_damaged_model_is_refused),
+        cmocka_unit_test(test_new_codes_of_a_verified_segment_are_verified),
+        cmocka_unit_test(test_audits_are_read_back),
+        cmocka_unit_test(test_every_allocation_may_fail),
+        cmocka_unit_test(test_damaged_files_do_no_harm),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

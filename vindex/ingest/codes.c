@@ -1,0 +1,485 @@
+/*
+ * codes.c - the derived planes: the model they are relative to, the codes of each segment, and the audits, as
+ * records and blocks (FORMAT.md 2, 3, 4a). Each is written under a nonce of its own and never changed: a new one replaces the
+ * old one's record and deletes its blocks in the same commit.
+ *
+ * Nothing here is needed to answer a query: a segment without codes of the current model is searched without.
+ */
+#include "kernels/codes.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "base/status.h"
+#include "ingest/internal.h"
+#include "ingest/train.h"
+#include "storage/derived.h"
+
+bool vindex__has_c8(const struct config *config)
+{
+    switch (config->type) {
+    case VINDEX_FLOAT:
+    case VINDEX_FLOAT16:
+    case VINDEX_BFLOAT16: return c8_stride(config->dim) != 0;
+    default: return false; /* rows of 8 bits are their own 8-bit codes */
+    }
+}
+
+/* ---- planes as blocks ------------------------------------------------------------------------------- */
+
+static vindex_status put_plane(struct ingest *in, const unsigned char nonce[NONCE_BYTES],
+                               enum plane plane, const struct plane_layout *layout,
+                               const void *entries)
+{
+    struct block_header header = {.plane = (uint16_t)plane,
+                                  .type = (uint16_t)in->config.type,
+                                  .stride = layout->stride,
+                                  .dim = in->config.dim};
+    struct block_key key = {.plane = (uint16_t)plane};
+    const unsigned char *from = entries;
+    vindex_status st = VINDEX_OK;
+    memcpy(header.nonce, nonce, NONCE_BYTES);
+    memcpy(key.nonce, nonce, NONCE_BYTES);
+    for (uint32_t i = 0; i < layout->n_blocks && st == VINDEX_OK; i++) {
+        header.n = layout_block_n(layout, i);
+        header.first = layout_block_first(layout, i);
+        size_t size = (size_t)header.n * header.stride;
+        memcpy(in->scratch + BLOCK_HEADER_BYTES, from, size);
+        vindex__block_seal(&header, in->scratch);
+        key.index = i;
+        st =
+            blocks_put(in->session->blocks, &key, bytes_of(in->scratch, BLOCK_HEADER_BYTES + size));
+        from += size;
+    }
+    return st;
+}
+
+static vindex_status delete_plane(struct ingest *in, const unsigned char nonce[NONCE_BYTES],
+                                  enum plane plane, const struct plane_layout *layout)
+{
+    struct block_key key = {.plane = (uint16_t)plane};
+    vindex_status st = VINDEX_OK;
+    memcpy(key.nonce, nonce, NONCE_BYTES);
+    for (; key.index < layout->n_blocks && st == VINDEX_OK; key.index++)
+        st = blocks_del(in->session->blocks, &key);
+    return st;
+}
+
+/* ---- the model ---------------------------------------------------------------------------------------- */
+
+static const enum plane model_planes[] = {PLANE_MEAN, PLANE_SCALE, PLANE_AXES, PLANE_DEVIATION};
+enum { N_MODEL_PLANES = sizeof model_planes / sizeof *model_planes };
+
+static const struct bytes model_key = {"model", 5}, audits_key = {"audits", 6};
+
+vindex_status vindex__model_drop(struct ingest *in)
+{
+    struct catalog_entry entry;
+    struct model_record record;
+    vindex_status st = catalog_get(in->session->catalog, TABLE_CONFIG, model_key, &entry);
+    if (st != VINDEX_OK || !entry.value.data) return st;
+    st = vindex__model_decode(entry.value, &record);
+    for (int i = 0; i < N_MODEL_PLANES && st == VINDEX_OK; i++) {
+        struct plane_layout layout = vindex__model_layout(&record, &in->config, model_planes[i]);
+        st = delete_plane(in, record.nonce, model_planes[i], &layout);
+    }
+    vindex__coder_forget(in);
+    in->changed = true;
+    return st == VINDEX_OK ? catalog_del(in->session->catalog, TABLE_CONFIG, model_key) : st;
+}
+
+static vindex_status put_model(struct ingest *in, const struct trained *trained)
+{
+    const float *arrays[N_MODEL_PLANES] = {trained->mean, trained->scale, trained->axes,
+                                           trained->deviation};
+    struct model_record record = {.n_rows = trained->n_rows,
+                                  .m = trained->m,
+                                  .clip = trained->clip,
+                                  .energy = trained->energy};
+    unsigned char bytes[RECORD_MODEL_BYTES];
+    vindex_status st = vindex__nonce(record.nonce, NONCE_BYTES);
+    for (int i = 0; i < N_MODEL_PLANES && st == VINDEX_OK; i++) {
+        struct plane_layout layout = vindex__model_layout(&record, &in->config, model_planes[i]);
+        st = put_plane(in, record.nonce, model_planes[i], &layout, arrays[i]);
+    }
+    vindex__model_encode(&record, bytes);
+    return st == VINDEX_OK ? catalog_put(in->session->catalog, TABLE_CONFIG, model_key,
+                                         bytes_of(bytes, sizeof bytes))
+                           : st;
+}
+
+vindex_status vindex__ingest_put_model(struct ingest *in, const struct trained *trained)
+{
+    vindex_status st = vindex__ingest_enter(in);
+    if (st != VINDEX_OK) return st;
+    in->changed = true;
+    in->flushed = false;
+    st = vindex__model_drop(in);
+    if (st == VINDEX_OK) st = put_model(in, trained);
+    return vindex__ingest_leave(in, st);
+}
+
+/* ---- audits ------------------------------------------------------------------------------------------- */
+
+vindex_status vindex__audits_drop(struct ingest *in)
+{
+    struct catalog_entry entry;
+    struct audits_record record;
+    vindex_status st = catalog_get(in->session->catalog, TABLE_CONFIG, audits_key, &entry);
+    if (st != VINDEX_OK || !entry.value.data) return st;
+    st = vindex__audits_decode(entry.value, &record);
+    if (st != VINDEX_OK) return st;
+    struct plane_layout layout = vindex__audits_layout(&record);
+    st = delete_plane(in, record.nonce, PLANE_AUDITS, &layout);
+    in->changed = true;
+    return st == VINDEX_OK ? catalog_del(in->session->catalog, TABLE_CONFIG, audits_key) : st;
+}
+
+static vindex_status put_audits(struct ingest *in, const struct audits_record *audits,
+                                const void *entries)
+{
+    struct audits_record record = *audits;
+    unsigned char bytes[RECORD_AUDITS_BYTES];
+    vindex_status st = vindex__nonce(record.nonce, NONCE_BYTES);
+    if (st != VINDEX_OK) return st;
+    struct plane_layout layout = vindex__audits_layout(&record);
+    st = put_plane(in, record.nonce, PLANE_AUDITS, &layout, entries);
+    vindex__audits_encode(&record, bytes);
+    return st == VINDEX_OK ? catalog_put(in->session->catalog, TABLE_CONFIG, audits_key,
+                                         bytes_of(bytes, sizeof bytes))
+                           : st;
+}
+
+vindex_status vindex__ingest_put_audits(struct ingest *in, const struct audits_record *audits,
+                                        const void *entries)
+{
+    vindex_status st = vindex__ingest_enter(in);
+    if (st != VINDEX_OK) return st;
+    in->changed = true;
+    in->flushed = false;
+    st = vindex__audits_drop(in);
+    if (st == VINDEX_OK && audits->n) st = put_audits(in, audits, entries);
+    return vindex__ingest_leave(in, st);
+}
+
+/* ---- codes: delete -------------------------------------------------------------------------------------- */
+
+static vindex_status read_codes(struct ingest *in, uint64_t seq, struct codes_record *record,
+                                bool *is_there)
+{
+    unsigned char key[8];
+    struct catalog_entry entry;
+    store_be64(key, seq);
+    *is_there = false;
+    vindex_status st = catalog_get(in->session->catalog, TABLE_CODES, bytes_of(key, 8), &entry);
+    if (st != VINDEX_OK || !entry.value.data) return st;
+    *is_there = true;
+    return vindex__codes_decode(entry.value, record);
+}
+
+vindex_status vindex__codes_drop(struct ingest *in, uint64_t seq)
+{
+    static const enum plane planes[] = {PLANE_C4, PLANE_C8};
+    unsigned char key[8];
+    struct codes_record record;
+    bool is_there;
+    store_be64(key, seq);
+    vindex_status st = read_codes(in, seq, &record, &is_there);
+    if (st != VINDEX_OK || !is_there) return st;
+    for (size_t i = 0; i < 2 && st == VINDEX_OK; i++) {
+        struct plane_layout layout = vindex__codes_layout(&record, &in->config, planes[i]);
+        st = delete_plane(in, record.nonce, planes[i], &layout);
+    }
+    return st == VINDEX_OK ? catalog_del(in->session->catalog, TABLE_CODES, bytes_of(key, 8)) : st;
+}
+
+/* ---- codes: make ------------------------------------------------------------------------------------------ */
+
+/*
+ * What encoding needs, kept for the transaction: the model, rows in f32, groups. At most 32 MiB of rows (f16 rows of a whole segment) and
+ * half as much of groups.
+ */
+struct coder {
+    struct model_copy *copy; /* NULL: there is no model */
+    struct vkern_model model;
+    float *rows; /* [rows_capacity] floats */
+    size_t rows_capacity;
+    unsigned char *groups;
+    size_t groups_capacity;
+    float *scratch;
+    const unsigned char **blocks; /* of the segment being encoded */
+    size_t blocks_capacity;
+};
+
+void vindex__coder_forget(struct ingest *in)
+{
+    struct coder *coder = in->coder;
+    if (!coder) return;
+    vindex__model_unref(coder->copy);
+    vindex__free_aligned(coder->rows);
+    vindex__free_aligned(coder->groups);
+    vindex__free_aligned(coder->scratch);
+    vindex__free(coder->blocks);
+    vindex__free(coder);
+    in->coder = NULL;
+}
+
+static vindex_status coder_open(struct ingest *in, struct coder **out)
+{
+    vindex_status st = VINDEX_OK;
+    *out = in->coder;
+    if (in->coder) return VINDEX_OK;
+    struct coder *coder = in->coder = vindex__calloc(1, sizeof *coder);
+    if (!coder) return vindex__nomem();
+    st = vindex__model_acquire(in->session, &in->config, NULL, &coder->copy);
+    if (st == VINDEX_OK && coder->copy) {
+        const struct model *model = &coder->copy->model;
+        coder->model = (struct vkern_model){.dim = in->config.dim,
+                                            .m = model->m,
+                                            .metric = in->config.metric,
+                                            .mean = model->mean,
+                                            .scale = model->scale,
+                                            .axes = model->axes,
+                                            .deviation = model->deviation,
+                                            .clip = model->clip};
+        if (model->m) {
+            coder->scratch =
+                vindex__alloc_aligned(vkern_c4_scratch(&coder->model), sizeof *coder->scratch);
+            if (!coder->scratch) st = vindex__nomem();
+        }
+    }
+    if (st != VINDEX_OK) vindex__coder_forget(in);
+    *out = in->coder;
+    return st;
+}
+
+static bool makes_codes(const struct ingest *in, const struct coder *coder)
+{
+    return coder->copy && (coder->model.m || vindex__has_c8(&in->config));
+}
+
+static bool reserve(void **pointer, size_t *capacity, size_t need, size_t size)
+{
+    if (need <= *capacity) return true;
+    void *fresh = vindex__alloc_aligned(need, size);
+    if (!fresh) return false;
+    vindex__free_aligned(*pointer);
+    *pointer = fresh;
+    *capacity = need;
+    return true;
+}
+
+/* Where the rows of a segment are: in blocks, or in the transaction's buffer in the order of sealing. */
+struct row_source {
+    const struct ingest *in;
+    const struct segment_record *record;
+    const unsigned char **blocks; /* NULL: in the buffer */
+};
+
+static const unsigned char *source_row(const struct row_source *source, uint32_t slot)
+{
+    const struct segment_record *record = source->record;
+    const struct buffer *buffer = &source->in->buffer;
+    if (!source->blocks) return buffer->rows + source->in->order[slot].index * buffer->row_bytes;
+    return source->blocks[slot / record->rows_per_block] +
+           (size_t)(slot % record->rows_per_block) * record->stride;
+}
+
+static void gather(const struct row_source *source, uint32_t first, uint32_t n, float *out)
+{
+    size_t dim = source->in->config.dim;
+    vkern_to_f32_fn *to_f32 = vkern_get()->to_f32[source->in->config.type];
+    for (uint32_t i = 0; i < n; i++)
+        to_f32(source_row(source, first + i), dim, out + i * dim);
+}
+
+/* Plane c4, a panel of rows at a time unless they are all there. */
+static vindex_status put_c4(struct ingest *in, struct coder *coder, const struct row_source *source,
+                            const struct codes_record *codes, bool has_rows)
+{
+    struct plane_layout layout = vindex__codes_layout(codes, &in->config, PLANE_C4);
+    unsigned char *to = coder->groups;
+    for (uint32_t first = 0; first < codes->n; first += VKERN_TILE_ROWS) {
+        uint32_t left = codes->n - first, n = left < VKERN_TILE_ROWS ? left : VKERN_TILE_ROWS;
+        const float *rows = has_rows ? coder->rows + (size_t)first * in->config.dim : coder->rows;
+        if (!has_rows) gather(source, first, n, coder->rows);
+        vkern_c4_encode(&coder->model, vkern_get()->tile, rows, n, coder->scratch, to);
+        to += vkern_groups(n) * layout.stride;
+    }
+    return put_plane(in, codes->nonce, PLANE_C4, &layout, coder->groups);
+}
+
+/* Plane c8; where some row leaves the range of f32 there is none. */
+static vindex_status put_c8(struct ingest *in, struct coder *coder, struct codes_record *codes)
+{
+    struct vkern_c8_facts facts;
+    if (!vkern_c8_encode(&coder->model, coder->rows, codes->n, coder->groups, &facts))
+        return VINDEX_OK;
+    codes->flags = CODES_C8 | (facts.whole ? CODES_WHOLE : 0) |
+                   (facts.whole && facts.is_signed ? CODES_SIGNED : 0);
+    codes->c8_error = facts.error;
+    codes->c8_size = facts.size;
+    codes->c8_bias = facts.bias_max;
+    struct plane_layout layout = vindex__codes_layout(codes, &in->config, PLANE_C8);
+    return put_plane(in, codes->nonce, PLANE_C8, &layout, coder->groups);
+}
+
+static vindex_status make_room(struct ingest *in, struct coder *coder, uint32_t n, bool has_c8)
+{
+    size_t dim = in->config.dim, n_groups = vkern_groups(n);
+    size_t c4_bytes = coder->model.m ? n_groups * vkern_c4_group_bytes(coder->model.m) : 0;
+    size_t c8_bytes = has_c8 ? n_groups * vkern_c8_group_bytes(dim) : 0;
+    size_t n_rows = has_c8 ? n : VKERN_TILE_ROWS;
+    bool fits =
+        reserve((void **)&coder->rows, &coder->rows_capacity, n_rows * dim, sizeof *coder->rows) &&
+        reserve((void **)&coder->groups, &coder->groups_capacity,
+                c4_bytes > c8_bytes ? c4_bytes : c8_bytes, 1);
+    return fits ? VINDEX_OK : vindex__nomem();
+}
+
+/* The codes of one segment: blocks, then the record in place of the one there was. */
+static vindex_status encode_segment(struct ingest *in, uint64_t seq, struct coder *coder,
+                                    const struct row_source *source)
+{
+    const struct segment_record *segment = source->record;
+    struct codes_record codes = {.n = segment->n, .m = coder->model.m};
+    unsigned char key[8], bytes[RECORD_CODES_BYTES];
+    bool has_c8 = vindex__has_c8(&in->config);
+    store_be64(key, seq);
+    memcpy(codes.segment, segment->nonce, NONCE_BYTES);
+    memcpy(codes.model, coder->copy->model.nonce, NONCE_BYTES);
+    vindex_status st = vindex__codes_drop(in, seq);
+    if (st == VINDEX_OK) st = vindex__nonce(codes.nonce, NONCE_BYTES);
+    if (st == VINDEX_OK) st = make_room(in, coder, segment->n, has_c8);
+    if (st != VINDEX_OK) return st;
+    if (has_c8) gather(source, 0, segment->n, coder->rows);
+    if (codes.m) st = put_c4(in, coder, source, &codes, has_c8);
+    if (st == VINDEX_OK && has_c8) st = put_c8(in, coder, &codes);
+    vindex__codes_encode(&codes, bytes);
+    return st == VINDEX_OK ? catalog_put(in->session->catalog, TABLE_CODES, bytes_of(key, 8),
+                                         bytes_of(bytes, sizeof bytes))
+                           : st;
+}
+
+vindex_status vindex__codes_put(struct ingest *in, uint64_t seq,
+                                const struct segment_record *record)
+{
+    struct coder *coder = NULL;
+    struct row_source source = {.in = in, .record = record};
+    if (in->config.type == VINDEX_BIT) return VINDEX_OK;
+    vindex_status st = coder_open(in, &coder);
+    if (st != VINDEX_OK || !makes_codes(in, coder)) return st;
+    return encode_segment(in, seq, coder, &source);
+}
+
+/* ---- codes of committed segments --------------------------------------------------------------------------- */
+
+static vindex_status open_blocks(struct ingest *in, struct coder *coder,
+                                 const struct segment_record *record)
+{
+    uint32_t n_blocks = (record->n + record->rows_per_block - 1) / record->rows_per_block, n;
+    vindex_status st = VINDEX_OK;
+    if (!vindex__grow((void **)&coder->blocks, &coder->blocks_capacity, n_blocks,
+                      sizeof *coder->blocks))
+        return vindex__nomem();
+    for (uint32_t i = 0; i < n_blocks && st == VINDEX_OK; i++)
+        st = vindex__segment_block(in->session, &in->config, record, PLANE_FULL, i,
+                                   &coder->blocks[i], &n);
+    return st;
+}
+
+static bool is_current(const struct codes_record *codes, const struct segment_record *segment,
+                       const struct coder *coder)
+{
+    return codes->n == segment->n && memcmp(codes->segment, segment->nonce, NONCE_BYTES) == 0 &&
+           memcmp(codes->model, coder->copy->model.nonce, NONCE_BYTES) == 0;
+}
+
+/* The next segment after *seq that lacks codes of the model; *seq 0: none. */
+static vindex_status next_without(struct ingest *in, const struct coder *coder, uint64_t *seq,
+                                  const struct segment_record **record)
+{
+    for (;;) {
+        struct codes_record codes;
+        bool is_there;
+        vindex_status st = vindex__next_segment(in, seq, record);
+        if (st != VINDEX_OK || *seq == 0) return st;
+        st = read_codes(in, *seq, &codes, &is_there);
+        if (st != VINDEX_OK || !is_there || !is_current(&codes, *record, coder)) return st;
+    }
+}
+
+static vindex_status encode_some(struct ingest *in, uint64_t max_bytes, uint64_t *after,
+                                 uint64_t *n_done, bool *more)
+{
+    const struct segment_record *record = NULL;
+    struct coder *coder = NULL;
+    uint64_t done = 0, seq = *after;
+    vindex_status st = coder_open(in, &coder);
+    if (st != VINDEX_OK || !makes_codes(in, coder)) return st;
+    for (;;) {
+        st = next_without(in, coder, &seq, &record);
+        if (st != VINDEX_OK || seq == 0) return st;
+        uint64_t size = (uint64_t)record->n * record->stride;
+        *more = done && done + size > max_bytes;
+        if (*more) return VINDEX_OK;
+        struct row_source source = {.in = in, .record = record};
+        st = open_blocks(in, coder, record);
+        source.blocks = coder->blocks;
+        if (st == VINDEX_OK) st = encode_segment(in, seq, coder, &source);
+        if (st != VINDEX_OK) return st;
+        in->changed = true;
+        done += size;
+        *after = seq;
+        ++*n_done;
+    }
+}
+
+vindex_status vindex__ingest_encode(struct ingest *in, uint64_t max_bytes, uint64_t *after,
+                                    uint64_t *n_done, bool *more)
+{
+    *more = false;
+    if (in->config.type == VINDEX_BIT) return VINDEX_OK;
+    vindex_status st = vindex__ingest_enter(in);
+    if (st != VINDEX_OK) return st;
+    in->flushed = false;
+    return vindex__ingest_leave(in, encode_some(in, max_bytes, after, n_done, more));
+}
+
+/* ---- is it time? ---------------------------------------------------------------------------------------------- */
+
+/* Fewer rows are searched exactly in less than a millisecond, and say little about axes. */
+#define TRAIN_ROWS_MIN 4096u
+#define TRAIN_DIM_MIN 8u
+
+static bool can_have_codes(const struct config *config)
+{
+    return config->type != VINDEX_BIT && config->dim >= TRAIN_DIM_MIN &&
+           (vindex__has_c8(config) ||
+            (config->dim >= TRAIN_AXES_DIM_MIN && config->dim <= TRAIN_AXES_DIM_MAX));
+}
+
+static vindex_status compare_with_model(struct session *session, const struct config *config,
+                                        const struct state *state, bool *is_due)
+{
+    struct model_copy *copy = NULL;
+    vindex_status st = vindex__model_acquire(session, config, NULL, &copy);
+    *is_due = st == VINDEX_OK && (!copy || state->n_rows / 2 >= copy->model.n_rows);
+    vindex__model_unref(copy);
+    return st;
+}
+
+vindex_status vindex__train_is_due(struct session *session, bool again, bool *is_due)
+{
+    struct config config;
+    struct state state;
+    uint64_t stamp;
+    *is_due = false;
+    vindex_status st = catalog_refresh(session->catalog, &stamp);
+    if (st == VINDEX_OK) st = vindex__read_head(session->catalog, &config, &state);
+    if (st == VINDEX_OK && can_have_codes(&config) &&
+        state.n_rows - state.n_tail >= TRAIN_ROWS_MIN) {
+        *is_due = again;
+        if (!again) st = compare_with_model(session, &config, &state, is_due);
+    }
+    catalog_release(session->catalog);
+    return st;
+}
