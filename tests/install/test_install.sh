@@ -51,6 +51,7 @@ else
 fi
 
 version=$(sed -n 's/^#define VINDEX_VERSION "\(.*\)".*/\1/p' "$work/prefix/include/vindex.h")
+[ -f "$work/prefix/share/man/man1/vindex.1" ] || { echo "the man page is not installed"; exit 1; }
 "$work/prefix/bin/vindex" --version | grep -qF "$version" ||
     { echo "the installed command is not version $version"; exit 1; }
 if grep -rlF -e "$VINDEX_SOURCE_DIR" -e "$VINDEX_BUILD_DIR" "$lib/cmake" "$lib/pkgconfig"; then

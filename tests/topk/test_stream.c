@@ -21,8 +21,7 @@ static double unit(void)
    */
 struct user {
     struct topk_stream stream;
-    uint64_t *positions;
-    float *scores;
+    struct topk_memory memory;
     const double *exact; /* by position */
     double *best;        /* ascending */
     size_t n_best;
@@ -35,18 +34,20 @@ static void setup(struct user *user, size_t k, size_t n, size_t push_max, const 
 {
     size_t limit = vindex__stream_limit(k, n), entries = vindex__stream_entries(limit, push_max);
     memset(user, 0, sizeof *user);
-    user->positions = malloc(entries * sizeof *user->positions);
-    user->scores = malloc(entries * sizeof *user->scores);
+    user->memory.ids = malloc(entries * sizeof *user->memory.ids);
+    user->memory.values = malloc(entries * sizeof(float));
+    user->memory.scratch = malloc(vindex__stream_scratch(entries));
     user->best = malloc((k + 1) * sizeof *user->best);
     user->seen = calloc(n + 1, sizeof *user->seen);
     user->exact = exact;
-    vindex__stream_init(&user->stream, k, limit, margin, user->positions, user->scores);
+    vindex__stream_init(&user->stream, k, limit, margin, user->memory);
 }
 
 static void teardown(struct user *user)
 {
-    free(user->positions);
-    free(user->scores);
+    free(user->memory.ids);
+    free(user->memory.values);
+    free(user->memory.scratch);
     free(user->best);
     free(user->seen);
 }
@@ -56,10 +57,11 @@ static void drain(struct user *user)
     struct topk_stream *stream = &user->stream;
     vindex__stream_compress(stream);
     for (size_t i = 0; i < stream->count; i++) {
-        double s = user->exact[stream->positions[i]];
+        size_t position = (size_t)stream->memory.ids[i];
+        double s = user->exact[position];
         size_t at = user->n_best < stream->k ? user->n_best++ : stream->k;
-        assert_false(user->seen[stream->positions[i]]);
-        user->seen[stream->positions[i]] = true;
+        assert_false(user->seen[position]);
+        user->seen[position] = true;
         for (; at > 0 && user->best[at - 1] > s; at--)
             user->best[at] = user->best[at - 1];
         user->best[at] = s;
@@ -295,10 +297,10 @@ static void bitmap_and_base(void **state)
     assert_false(
         vindex__stream_push(&user.stream, vkern_get()->survivors, scores, 4, live, 63, 1000));
     assert_int_equal(user.stream.count, 3);
-    assert_int_equal(user.stream.positions[0], 1000);
-    assert_int_equal(user.stream.positions[1], 1001);
-    assert_int_equal(user.stream.positions[2], 1003);
-    assert_float_equal(user.stream.scores[2], 1, 0);
+    assert_int_equal(user.stream.memory.ids[0], 1000);
+    assert_int_equal(user.stream.memory.ids[1], 1001);
+    assert_int_equal(user.stream.memory.ids[2], 1003);
+    assert_float_equal(((float *)user.stream.memory.values)[2], 1, 0);
     teardown(&user);
 }
 

@@ -106,18 +106,6 @@ static inline bool vindex__pace_tick(struct pace *pace, struct stop *stop, doubl
     return vindex__pace_look(pace, stop);
 }
 
-/* ---- results.c ----------------------------------------------------------------------------- */
-
-/** The k best hits offered so far: a heap whose root is the worst of them. */
-struct best {
-    vindex_hit *hits;
-    size_t n, k;
-};
-void vindex__best_offer(struct best *best, int64_t id, float score);
-/** Put in order; pads up to n_padded. The heap is no heap any more. */
-void vindex__best_finish(struct best *best, size_t n_padded);
-void vindex__best_merge(struct best *into, const struct best *from);
-
 /* ---- the call ------------------------------------------------------------------------------ */
 
 enum engine {
@@ -139,12 +127,12 @@ struct plan {
     double sparse; /* parts with a smaller share of matching rows are scored exactly at once */
 };
 
-/** One query in one worker. */
+/** One query in one worker: what its first pass let through, and the best it is sure of. */
 struct collector {
     struct query query;
-    struct topk_stream stream;
-    struct best best;
-    bool is_exact; /* the current part has no useful error band for this query */
+    struct topk_stream stream; /* of first-pass scores */
+    struct topk_stream best;   /* of exact scores */
+    bool is_exact;             /* the current part has no useful error band for this query */
 };
 
 struct worker {
@@ -155,6 +143,7 @@ struct worker {
     float *dense;  /* [group, dim] f32 copies of integer queries; NULL where not needed */
     float *scores; /* [lines, rows_max] */
     float *panel, *scale, *bias;
+    void *scratch;                               /* of all its streams */
     float *norms;                                /* [rows of a brute part]; NULL for snapshots */
     bool tile_fails;                             /* its bands are too wide for these data */
     uint64_t n_scored, n_reranked, n_overflowed; /* the last: reranked because a stream was full */
@@ -194,7 +183,7 @@ struct call {
     struct plan plan;
     struct worker *workers;
     struct stop stop;
-    size_t group_first, group_n; /* queries in flight, where rows are split */
+    size_t group_first; /* of the queries in flight, where rows are split */
 };
 
 /* brute.c: positions, parts and rows, of snapshots and of plain arrays. */
@@ -215,6 +204,8 @@ vindex_status vindex__call_filter(struct call *call);
 /* plan.c */
 void vindex__plan_make(struct call *call);
 void vindex__plan_text(const struct call *call, char *text, size_t size);
+/** Entries of the stream of a query's first-pass scores. */
+size_t vindex__first_entries(const struct plan *plan);
 struct topk_margin vindex__plan_margin(const struct call *call, const struct query *query);
 /** The error of a first pass over a part; false: none that is useful. */
 bool vindex__plan_band(const struct call *call, enum engine engine, const struct query *query,
@@ -222,6 +213,19 @@ bool vindex__plan_band(const struct call *call, enum engine engine, const struct
 /** Rows whose exact first-pass score (offset added) is above this are reported worse than `score`.
  * */
 double vindex__plan_upper(const struct call *call, const struct query *query, float score);
+
+/* results.c */
+/** Entries of the stream of a query's best. */
+size_t vindex__best_entries(const struct plan *plan, uint64_t n_match);
+/** An empty one. */
+void vindex__best_init(struct topk_stream *best, const struct call *call,
+                       struct topk_memory memory);
+/** A score that k known hits reach; false: there are fewer. */
+bool vindex__best_worst(struct topk_stream *best, float *score);
+/** The k best in order, padded. */
+void vindex__hits_write(struct topk_stream *best, size_t n_padded, vindex_hit *hits);
+/** No hit for slots [from, to). */
+void vindex__hits_pad(vindex_hit *hits, size_t from, size_t to);
 
 /* scan.c */
 /** All rows at positions [first, end), for all collectors of the worker. */

@@ -192,13 +192,18 @@ static enum engine choose_engine(const struct call *call)
     return call->request->n_queries >= tile_batch(call->type) ? ENGINE_TILE : ENGINE_QUERY;
 }
 
+size_t vindex__first_entries(const struct plan *plan)
+{
+    if (plan->engine == ENGINE_EXACT) return 0; /* nothing goes through a first pass */
+    return vindex__stream_entries(plan->limit, plan->rows_max);
+}
+
 static size_t bytes_per_query(const struct call *call)
 {
-    const struct plan *plan = &call->plan;
-    size_t entry = sizeof(uint64_t) + sizeof(float);
-    size_t entries = vindex__stream_entries(plan->limit, plan->rows_max);
-    return entries * entry + sizeof(struct collector) + 4 * (size_t)call->dim +
-           sizeof(vindex_hit) * plan->k;
+    size_t entry = sizeof(int64_t) + sizeof(float);
+    size_t entries =
+        vindex__first_entries(&call->plan) + vindex__best_entries(&call->plan, call->n_match);
+    return entries * entry + sizeof(struct collector) + 4 * (size_t)call->dim;
 }
 
 void vindex__plan_make(struct call *call)

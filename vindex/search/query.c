@@ -45,15 +45,24 @@ vindex_status vindex__search_run(struct search *search, const struct snapshot *s
 
 /* ---- memory -------------------------------------------------------------------------------- */
 
+static struct topk_memory take_stream(struct arena *arena, size_t entries)
+{
+    struct topk_memory memory = {NULL, NULL, NULL};
+    memory.ids = vindex__arena_take(arena, entries, sizeof *memory.ids);
+    memory.values = vindex__arena_take(arena, entries, sizeof(float));
+    return memory;
+}
+
 static void lay_out_worker(struct call *call, struct arena *arena, uint32_t number)
 {
     const struct plan *plan = &call->plan;
     struct worker blank = {.call = call}, *worker = call->workers ? call->workers + number : &blank;
     bool has_tiles = plan->engine == ENGINE_TILE;
     bool copies = has_tiles && call->type > VINDEX_BFLOAT16; /* queries of integer rows, as f32 */
-    bool own_hits = number > 0 && !plan->splits_queries;
-    size_t dim = call->dim, entries = vindex__stream_entries(plan->limit, plan->rows_max);
+    size_t dim = call->dim, first = vindex__first_entries(plan);
+    size_t best = vindex__best_entries(plan, call->n_match);
     size_t rows = call->snapshot ? 0 : (size_t)call->rows_per_part;
+    size_t scratch[2] = {vindex__stream_scratch(first), vindex__final_scratch(plan->k, best)};
 
     *worker = blank;
     worker->collectors = vindex__arena_take(arena, plan->group, sizeof *worker->collectors);
@@ -64,14 +73,13 @@ static void lay_out_worker(struct call *call, struct arena *arena, uint32_t numb
     worker->scale = vindex__arena_take(arena, VKERN_TILE_ROWS, sizeof(float));
     worker->bias = vindex__arena_take(arena, VKERN_TILE_ROWS, sizeof(float));
     worker->norms = vindex__arena_take(arena, rows, sizeof(float));
+    worker->scratch = vindex__arena_take(arena, scratch[scratch[1] > scratch[0]], 1);
     for (size_t q = 0; q < plan->group; q++) {
-        uint64_t *positions = vindex__arena_take(arena, entries, sizeof *positions);
-        float *scores = vindex__arena_take(arena, entries, sizeof *scores);
-        vindex_hit *hits = vindex__arena_take(arena, own_hits ? plan->k : 0, sizeof *hits);
+        struct topk_memory of_first = take_stream(arena, first), of_best = take_stream(arena, best);
         if (!arena->base) continue;
-        worker->collectors[q].stream.positions = positions;
-        worker->collectors[q].stream.scores = scores;
-        worker->collectors[q].best.hits = hits;
+        of_first.scratch = of_best.scratch = worker->scratch;
+        worker->collectors[q].stream.memory = of_first;
+        worker->collectors[q].best.memory = of_best;
     }
 }
 
@@ -97,7 +105,7 @@ static vindex_status lay_out(struct call *call)
 /* ---- scanning ------------------------------------------------------------------------------ */
 
 /* Take queries first .. first + n - 1 in hand. */
-static void begin_queries(struct worker *worker, size_t first, size_t n, bool into_hits)
+static void begin_queries(struct worker *worker, size_t first, size_t n)
 {
     struct call *call = worker->call;
     const struct plan *plan = &call->plan;
@@ -114,11 +122,8 @@ static void begin_queries(struct worker *worker, size_t first, size_t n, bool in
             collector->query.dense = dense;
         }
         vindex__stream_init(stream, plan->k, plan->limit,
-                            vindex__plan_margin(call, &collector->query), stream->positions,
-                            stream->scores);
-        if (into_hits) collector->best.hits = call->hits + (first + q) * call->request->k;
-        collector->best.n = 0;
-        collector->best.k = plan->k;
+                            vindex__plan_margin(call, &collector->query), stream->memory);
+        vindex__best_init(&collector->best, call, collector->best.memory);
     }
 }
 
@@ -130,11 +135,12 @@ static void answer_queries(void *context, size_t task, uint32_t number)
     size_t first = task * call->plan.group, left = call->request->n_queries - first;
     size_t n = left < call->plan.group ? left : call->plan.group;
 
-    begin_queries(worker, first, n, true);
+    begin_queries(worker, first, n);
     vindex__scan_range(worker, 0, call->n_positions);
     for (size_t q = 0; q < n; q++) {
         vindex__rerank_stream(worker, &worker->collectors[q]);
-        vindex__best_finish(&worker->collectors[q].best, call->request->k);
+        vindex__hits_write(&worker->collectors[q].best, call->request->k,
+                           call->hits + (first + q) * call->request->k);
     }
 }
 
@@ -147,15 +153,16 @@ static void scan_chunk(void *context, size_t task, uint32_t number)
     vindex__scan_range(&call->workers[number], first, first + n);
 }
 
-/* A task: bring together what the workers found for one query. */
+/* A task: bring together what the workers found for one query, in the scratch of the thread at it. */
 static void merge_query(void *context, size_t q, uint32_t number)
 {
     struct call *call = context;
-    struct collector *first = &call->workers[0].collectors[q];
-    (void)number;
+    struct topk_stream *best = &call->workers[0].collectors[q].best;
+    best->memory.scratch = call->workers[number].scratch;
     for (uint32_t i = 1; i < call->plan.n_workers; i++)
-        vindex__best_merge(&first->best, &call->workers[i].collectors[q].best);
-    vindex__best_finish(&first->best, call->request->k);
+        vindex__final_merge(best, &call->workers[i].collectors[q].best);
+    vindex__hits_write(best, call->request->k,
+                       call->hits + (call->group_first + q) * call->request->k);
 }
 
 /* A task: what one worker's streams hold, exactly. */
@@ -176,7 +183,8 @@ static void scan_by_rows(struct call *call, struct pool *pool)
         size_t left = call->request->n_queries - first;
         size_t n = left < plan->group ? left : plan->group;
         for (uint32_t i = 0; i < plan->n_workers; i++)
-            begin_queries(&call->workers[i], first, n, i == 0);
+            begin_queries(&call->workers[i], first, n);
+        call->group_first = first;
         vindex__pool_run(pool, scan_chunk, call, n_chunks);
         vindex__pool_run(pool, rerank_worker, call, plan->n_workers);
         vindex__pool_run(pool, merge_query, call, n);
@@ -201,11 +209,7 @@ static void scan(struct call *call)
 
 static void pad_all(const struct call *call)
 {
-    struct best none = {NULL, 0, 0};
-    for (size_t q = 0; q < call->request->n_queries; q++) {
-        none.hits = call->hits + q * call->request->k;
-        vindex__best_finish(&none, call->request->k);
-    }
+    vindex__hits_pad(call->hits, 0, call->request->n_queries * call->request->k);
 }
 
 static void fill_report(const struct call *call, int64_t started_ns, vindex_report *report)

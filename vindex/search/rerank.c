@@ -16,10 +16,10 @@ static void score_candidates(struct worker *worker, struct collector *collector,
                              struct candidates *candidates)
 {
     const struct measure *measure = &worker->call->measure;
-    for (size_t i = 0; i < candidates->n; i++) {
-        float score = vindex__measure_score(measure, &collector->query, candidates->rows[i]);
-        vindex__best_offer(&collector->best, candidates->ids[i], score);
-    }
+    float scores[AHEAD];
+    for (size_t i = 0; i < candidates->n; i++)
+        scores[i] = vindex__measure_score(measure, &collector->query, candidates->rows[i]);
+    vindex__final_push(&collector->best, scores, candidates->ids, 0, candidates->n);
     worker->n_reranked += candidates->n;
     candidates->n = 0;
 }
@@ -37,10 +37,10 @@ static inline void add_candidate(struct worker *worker, struct collector *collec
 /* The worst of the k best known bounds all that may come. */
 static void lower_threshold(struct worker *worker, struct collector *collector)
 {
-    const struct best *best = &collector->best;
-    if (best->n < best->k) return;
+    float worst;
+    if (!vindex__best_worst(&collector->best, &worst)) return;
     vindex__stream_lower(&collector->stream,
-                         vindex__plan_upper(worker->call, &collector->query, best->hits[0].score));
+                         vindex__plan_upper(worker->call, &collector->query, worst));
 }
 
 void vindex__rerank_stream(struct worker *worker, struct collector *collector)
@@ -51,7 +51,7 @@ void vindex__rerank_stream(struct worker *worker, struct collector *collector)
     vindex__stream_compress(stream);
     for (size_t i = 0; i < stream->count; i++) {
         int64_t id;
-        const void *row = vindex__call_row(worker->call, stream->positions[i], &id);
+        const void *row = vindex__call_row(worker->call, (uint64_t)stream->memory.ids[i], &id);
         add_candidate(worker, collector, &candidates, row, id);
     }
     score_candidates(worker, collector, &candidates);

@@ -1,65 +1,48 @@
 /*
- * results.c - the k best hits in the order of answers, (score, id): a heap while they are gathered,
- * in order at the end. The set of the k best does not depend on the order they are offered in.
+ * results.c - the k best exact scores of a query in the order of answers, (score, id): a final stream
+ * (topk/stream.h), written out as hits. The set of the k best does not depend on the order they came in.
  */
 #include "search/call.h"
 
-#include <assert.h>
 #include <math.h>
+#include <string.h>
 
-static inline bool is_before(const vindex_hit *a, const vindex_hit *b)
+size_t vindex__best_entries(const struct plan *plan, uint64_t n_match)
 {
-    return a->score < b->score || (a->score == b->score && a->id < b->id);
+    return vindex__final_entries(plan->k, n_match < SIZE_MAX ? (size_t)n_match : SIZE_MAX);
 }
 
-/* Put `hit` into the heap of n at the hole `at`, whose children are heaps. */
-static void sift_down(vindex_hit *hits, size_t n, size_t at, vindex_hit hit)
+void vindex__best_init(struct topk_stream *best, const struct call *call, struct topk_memory memory)
 {
-    for (;;) {
-        size_t child = 2 * at + 1;
-        if (child >= n) break;
-        if (child + 1 < n && is_before(&hits[child], &hits[child + 1])) child++;
-        if (!is_before(&hit, &hits[child])) break;
-        hits[at] = hits[child];
-        at = child;
-    }
-    hits[at] = hit;
+    const struct topk_order order = {VKERN_TOPK_F32, true, false};
+
+    vindex__final_init(best, order, call->plan.k, vindex__best_entries(&call->plan, call->n_match),
+                       memory);
 }
 
-static void sift_up(vindex_hit *hits, size_t at, vindex_hit hit)
+bool vindex__best_worst(struct topk_stream *best, float *score)
 {
-    while (at > 0) {
-        size_t parent = (at - 1) / 2;
-        if (!is_before(&hits[parent], &hit)) break;
-        hits[at] = hits[parent];
-        at = parent;
-    }
-    hits[at] = hit;
+    int64_t key;
+    uint32_t bits;
+
+    if (!vindex__final_threshold(best, &key)) return false;
+    bits = (uint32_t)vkern_topk_bits(VKERN_TOPK_F32, true, key);
+    memcpy(score, &bits, sizeof *score);
+    return true;
 }
 
-void vindex__best_offer(struct best *best, int64_t id, float score)
+void vindex__hits_write(struct topk_stream *best, size_t n_padded, vindex_hit *hits)
 {
-    vindex_hit hit = {id, score, 0};
-    if (best->n < best->k)
-        sift_up(best->hits, best->n++, hit);
-    else if (is_before(&hit, &best->hits[0]))
-        sift_down(best->hits, best->n, 0, hit);
+    const uint32_t *order = vindex__final_sort(best);
+    const float *scores = best->memory.values;
+
+    for (size_t i = 0; i < best->count; i++)
+        hits[i] = (vindex_hit){best->memory.ids[order[i]], scores[order[i]], 0};
+    vindex__hits_pad(hits, best->count, n_padded);
 }
 
-void vindex__best_merge(struct best *into, const struct best *from)
+void vindex__hits_pad(vindex_hit *hits, size_t from, size_t to)
 {
-    for (size_t i = 0; i < from->n; i++)
-        vindex__best_offer(into, from->hits[i].id, from->hits[i].score);
-}
-
-void vindex__best_finish(struct best *best, size_t n_padded)
-{
-    vindex_hit *hits = best->hits;
-    for (size_t n = best->n; n > 1; n--) {
-        vindex_hit last = hits[n - 1];
-        hits[n - 1] = hits[0];
-        sift_down(hits, n - 1, 0, last);
-    }
-    for (size_t i = best->n; i < n_padded; i++)
+    for (size_t i = from; i < to; i++)
         hits[i] = (vindex_hit){VINDEX_ID_NONE, INFINITY, 0};
 }

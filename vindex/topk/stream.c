@@ -1,9 +1,6 @@
 /*
- * stream.c - threshold and compress (stream.h says why no row is lost).
- *
- * The k-th smallest of the entries' scores is found by radix: 32-bit keys in the order of the
- * scores, a histogram of the eight bits below those all keys share, again inside the bin that holds
- * the k-th. At most four passes whatever the data, mostly one; nothing is moved.
+ * stream.c - threshold and compress (stream.h says why no row is lost). The k-th of the entries comes from
+ * the quickselect of order.c, over their keys.
  */
 #include "topk/stream.h"
 
@@ -12,11 +9,76 @@
 #include <math.h>
 #include <string.h>
 
-enum { FEW = 16 };
+#include "topk/row.h"
+
+enum {
+    PART = 1024, /* scores filtered at once: their keys and positions are on the stack */
+    /* Scratch. Compressing: keys of all entries, and ids of those that tie, twice to partition them.
+       Sorting: keys, ids that tie, numbers, and what vindex__topk_sort takes. */
+    TRIM_BYTES = 8 + 2 * 8,
+    SORT_BYTES = 8 + 8 + 4 + 32
+};
+
+/* ---- entries ----------------------------------------------------------------------------------- */
+
+static size_t saturated(size_t count, size_t size)
+{
+    return count > SIZE_MAX / size ? SIZE_MAX : count * size;
+}
+
+static size_t with_slack(size_t entries)
+{
+    return entries > SIZE_MAX - VINDEX__TOPK_SLACK ? SIZE_MAX : entries + VINDEX__TOPK_SLACK;
+}
+
+static bool is_wide(const struct topk_stream *s)
+{
+    return vkern_topk_is_wide(s->type);
+}
+
+/* What order.c reads of a context. */
+static struct topk_context comparison(const struct topk_stream *s, bool keys_are_wide, void *spare)
+{
+    return (struct topk_context){.table = s->table, .is_wide = keys_are_wide, .spare = spare};
+}
+
+static inline void copy_value(const struct topk_stream *s, void *to, size_t at, const void *from,
+                              size_t i)
+{
+    switch (vkern_topk_size(s->type)) {
+    case 2: memcpy((unsigned char *)to + 2 * at, (const unsigned char *)from + 2 * i, 2); break;
+    case 4: memcpy((unsigned char *)to + 4 * at, (const unsigned char *)from + 4 * i, 4); break;
+    default: memcpy((unsigned char *)to + 8 * at, (const unsigned char *)from + 8 * i, 8); break;
+    }
+}
+
+static inline void move_entry(struct topk_stream *s, size_t to, size_t from)
+{
+    s->memory.ids[to] = s->memory.ids[from];
+    copy_value(s, s->memory.values, to, s->memory.values, from);
+}
+
+static void write_keys(const struct topk_stream *s, void *keys)
+{
+    s->table->keys[s->type][s->is_min](s->memory.values, s->count, s->nan_is_best, keys);
+}
+
+/* The k-th best key of the entries. */
+static int64_t kth_key(const struct topk_stream *s, size_t *n_above)
+{
+    const struct topk_context c = comparison(s, is_wide(s), NULL);
+    void *keys = s->memory.scratch;
+
+    write_keys(s, keys);
+    return vindex__topk_kth(&c, keys, s->count, s->k,
+                            vindex__topk_keys_from(&c, keys, with_slack(s->count)), n_above);
+}
+
+/* ---- first pass -------------------------------------------------------------------------------- */
 
 size_t vindex__stream_limit(size_t k, size_t n_rows)
 {
-    /* 256: compressing costs about 2 us then, once in so many survivors; k / 2: few passes over
+    /* 256: compressing costs about 1 us then, once in so many survivors; k / 2: few passes over
        many. */
     size_t slack = k / 2 + 256;
     size_t limit = slack > SIZE_MAX - k ? SIZE_MAX : k + slack;
@@ -24,79 +86,32 @@ size_t vindex__stream_limit(size_t k, size_t n_rows)
     return limit > k ? limit : k;
 }
 
+size_t vindex__stream_entries(size_t limit, size_t push_max)
+{
+    return limit + push_max + 16; /* 16: vector stores spill (kernels.h: survivors) */
+}
+
+size_t vindex__stream_scratch(size_t entries)
+{
+    return saturated(with_slack(entries), 2 * sizeof(int32_t));
+}
+
 void vindex__stream_init(struct topk_stream *stream, size_t k, size_t limit,
-                         struct topk_margin margin, uint64_t *positions, float *scores)
+                         struct topk_margin margin, struct topk_memory memory)
 {
     assert(k >= 1);
     assert(limit >= k);
-    memset(stream, 0, sizeof *stream);
-    stream->positions = positions;
-    stream->scores = scores;
-    stream->limit = limit;
-    stream->k = k;
-    stream->upper = INFINITY;
-    stream->cut = INFINITY;
-    stream->margin = margin;
-}
-
-/* A key that orders as the score, NaN (of both signs) last. */
-static inline uint32_t key_of(float score)
-{
-    uint32_t bits;
-    memcpy(&bits, &score, sizeof bits);
-    if (score != score) return UINT32_MAX;
-    return bits >> 31 ? ~bits : bits | UINT32_C(1) << 31;
-}
-
-static float score_of(uint32_t key)
-{
-    uint32_t bits = key >> 31 ? key & ~(UINT32_C(1) << 31) : ~key;
-    float score;
-    memcpy(&score, &bits, sizeof score);
-    return score;
-}
-
-/* The k-th smallest of the few keys in [low, high], by insertion. */
-static uint32_t kth_of_few(const float *scores, size_t n, uint32_t low, uint32_t high, size_t k)
-{
-    uint32_t few[FEW];
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t key = key_of(scores[i]);
-        if (key < low || key > high) continue;
-        size_t at = count++;
-        for (; at > 0 && few[at - 1] > key; at--)
-            few[at] = few[at - 1];
-        few[at] = key;
-    }
-    return few[k - 1];
-}
-
-/* The k-th smallest (k >= 1) of n >= k scores; NaN where that one is NaN. [low, high] holds its
-   key. */
-static float kth_smallest(const float *scores, size_t n, size_t k)
-{
-    uint32_t low = UINT32_MAX, high = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t key = key_of(scores[i]);
-        if (key < low) low = key;
-        if (key > high) high = key;
-    }
-    while (low < high) {
-        int width = 32 - __builtin_clz(low ^ high), shift = width > 8 ? width - 8 : 0;
-        uint32_t base = low >> shift & ~UINT32_C(255); /* 256 bins, low and high among them */
-        size_t histogram[256] = {0}, bin = 0;
-        for (size_t i = 0; i < n; i++) {
-            uint32_t key = key_of(scores[i]);
-            if (key >= low && key <= high) histogram[(key >> shift) - base]++;
-        }
-        while (k > histogram[bin])
-            k -= histogram[bin++];
-        low = (base + (uint32_t)bin) << shift;
-        high = low | ((UINT32_C(1) << shift) - 1);
-        if (histogram[bin] <= FEW) low = high = kth_of_few(scores, n, low, high, k);
-    }
-    return score_of(low);
+    *stream = (struct topk_stream){
+        .table = vkern_topk_get(),
+        .type = VKERN_TOPK_F32,
+        .is_min = true,
+        .k = k,
+        .limit = limit,
+        .memory = memory,
+        .upper = INFINITY,
+        .cut = INFINITY,
+        .margin = margin,
+    };
 }
 
 /* The smallest float that is not below x. */
@@ -148,18 +163,204 @@ void vindex__stream_lower(struct topk_stream *stream, double upper)
     set_cut(stream);
 }
 
+/* The k-th smallest score, in exact arithmetic at most this; NaN where it is NaN. */
+static double kth_upper(const struct topk_stream *stream)
+{
+    const struct topk_band *band = &stream->band;
+    size_t n_above;
+    int64_t key = kth_key(stream, &n_above);
+    uint32_t bits;
+    float kth;
+
+    if (key < vkern_topk_worst(VKERN_TOPK_F32)) return NAN;
+    bits = (uint32_t)vkern_topk_bits(VKERN_TOPK_F32, true, key);
+    memcpy(&kth, &bits, sizeof kth);
+    return (double)kth + band->error_rel * fabs((double)kth) + band->error_abs + band->offset;
+}
+
 void vindex__stream_compress(struct topk_stream *stream)
 {
+    const float *scores = stream->memory.values;
     size_t kept = 0;
-    if (stream->count >= stream->k) {
-        double kth = kth_smallest(stream->scores, stream->count, stream->k);
-        vindex__stream_lower(stream, kth + stream->band.error_rel * fabs(kth) +
-                                         stream->band.error_abs + stream->band.offset);
-    }
+
+    if (stream->count >= stream->k) vindex__stream_lower(stream, kth_upper(stream));
     for (size_t i = 0; i < stream->count; i++) {
-        stream->positions[kept] = stream->positions[i];
-        stream->scores[kept] = stream->scores[i];
-        kept += !(stream->scores[i] > stream->cut);
+        const bool is_kept = !(scores[i] > stream->cut);
+        move_entry(stream, kept, i);
+        kept += is_kept;
     }
     stream->count = kept;
+}
+
+/* ---- final ------------------------------------------------------------------------------------- */
+
+size_t vindex__final_entries(size_t k, size_t n_rows)
+{
+    const size_t slack = k > 64 ? k : 64; /* compressed once in so many that entered */
+    const size_t entries = slack > SIZE_MAX - k ? SIZE_MAX : k + slack;
+
+    if (entries <= n_rows) return entries;
+    return n_rows >= k ? n_rows + 1 : k + 1; /* never full */
+}
+
+size_t vindex__final_scratch(size_t k, size_t entries)
+{
+    const size_t trim = saturated(with_slack(entries), TRIM_BYTES);
+    const size_t sort = saturated(with_slack(k), SORT_BYTES);
+
+    return trim > sort ? trim : sort;
+}
+
+void vindex__final_init(struct topk_stream *stream, struct topk_order order, size_t k,
+                        size_t entries, struct topk_memory memory)
+{
+    assert(k >= 1);
+    assert(entries > k);
+    *stream = (struct topk_stream){
+        .table = vkern_topk_get(),
+        .type = order.type,
+        .is_min = order.is_min,
+        .nan_is_best = order.nan_is_best,
+        .k = k,
+        .limit = entries,
+        .memory = memory,
+        .least = vkern_topk_is_wide(order.type) ? INT64_MIN : INT32_MIN,
+    };
+}
+
+/* The largest id among the `wanted` smallest of the entries with this key. */
+static int64_t worst_tie(const struct topk_stream *s, const void *keys, int64_t key, size_t wanted)
+{
+    const struct topk_context c = comparison(s, is_wide(s), NULL),
+                              by_id = comparison(s, true, NULL);
+    int64_t *ties = (int64_t *)s->memory.scratch + with_slack(s->count);
+    int64_t worst = INT64_MAX;
+    size_t n = 0, n_above;
+
+    for (size_t i = 0; i < s->count; i++) { /* a smaller id is better: its complement is a key */
+        ties[n] = ~s->memory.ids[i];
+        n += vindex__topk_key_at(&c, keys, i) == key;
+    }
+    if (n > wanted)
+        return ~vindex__topk_kth(&by_id, ties, n, wanted, ties + with_slack(s->count), &n_above);
+    for (size_t i = 0; i < n; i++)
+        if (ties[i] < worst) worst = ties[i];
+    return ~worst;
+}
+
+static void trim(struct topk_stream *s)
+{
+    const struct topk_context c = comparison(s, is_wide(s), NULL);
+    void *keys = s->memory.scratch;
+    size_t n_ties, kept = 0;
+    const int64_t kth = kth_key(s, &n_ties);
+
+    n_ties = s->k - n_ties;
+    write_keys(s, keys); /* they were partitioned */
+    s->worst_id = worst_tie(s, keys, kth, n_ties);
+    for (size_t i = 0; i < s->count; i++) {
+        const int64_t key = vindex__topk_key_at(&c, keys, i);
+        const bool is_tie = key == kth && s->memory.ids[i] <= s->worst_id && n_ties > 0;
+        move_entry(s, kept, i);
+        kept += key > kth || is_tie;
+        n_ties -= is_tie;
+    }
+    assert(kept == s->k);
+    s->count = kept;
+    s->least = kth;
+    s->is_full = true;
+}
+
+/* Those among n <= PART scores whose key is at least `least`: keys, and positions from 0. */
+static size_t filter(const struct topk_stream *s, int64_t least, const void *values, size_t n,
+                     void *keys, uint32_t *positions)
+{
+    int64_t all[PART];
+
+    if (!s->nan_is_best && least >= vkern_topk_worst(s->type))
+        return s->table->collect[s->type][s->is_min](values, n, least, 0, keys, positions);
+    s->table->keys[s->type][s->is_min](values, n, s->nan_is_best, all);
+    return s->table->collect[is_wide(s) ? VKERN_TOPK_I64 : VKERN_TOPK_I32][0](all, n, least, 0,
+                                                                              keys, positions);
+}
+
+static void push_part(struct topk_stream *s, const void *values, const int64_t *ids,
+                      int64_t id_base, size_t n)
+{
+    const struct topk_context c = comparison(s, is_wide(s), NULL);
+    int64_t keys[PART + VINDEX__TOPK_SLACK], least = s->least;
+    uint32_t positions[PART + VINDEX__TOPK_SLACK];
+    size_t found;
+
+    /* Later ids lose every tie with the worst entry: most ties need not be looked at. */
+    if (s->is_full && !ids && id_base > s->worst_id) {
+        if (least == (is_wide(s) ? INT64_MAX : INT32_MAX)) return;
+        least++;
+    }
+    found = filter(s, least, values, n, keys, positions);
+    for (size_t i = 0; i < found; i++) {
+        const size_t at = positions[i];
+        const int64_t key = vindex__topk_key_at(&c, keys, i);
+        const int64_t id = ids ? ids[at] : id_base + (int64_t)at;
+        if (key < s->least) continue; /* it may have risen */
+        if (s->is_full && key == s->least && id > s->worst_id) continue;
+        s->memory.ids[s->count] = id;
+        copy_value(s, s->memory.values, s->count++, values, at);
+        if (s->count == s->limit) trim(s);
+    }
+    if (!s->is_full && s->count >= s->k) trim(s);
+}
+
+void vindex__final_push(struct topk_stream *stream, const void *values, const int64_t *ids,
+                        int64_t id_base, size_t n)
+{
+    const size_t size = vkern_topk_size(stream->type);
+
+    for (size_t i = 0; i < n; i += PART)
+        push_part(stream, (const unsigned char *)values + i * size, ids ? ids + i : NULL,
+                  ids ? 0 : id_base + (int64_t)i, n - i < PART ? n - i : PART);
+}
+
+bool vindex__final_threshold(struct topk_stream *stream, int64_t *key)
+{
+    /* Compressing reads all entries: an eighth of them new pays for it. */
+    if (stream->is_full && stream->count > stream->k + stream->k / 8) trim(stream);
+    *key = stream->least;
+    return stream->is_full;
+}
+
+void vindex__final_trim(struct topk_stream *stream)
+{
+    if (stream->count > stream->k) trim(stream);
+}
+
+const uint32_t *vindex__final_sort(struct topk_stream *s)
+{
+    struct topk_context c, by_id;
+    struct topk_found all, run;
+    int64_t *ids, *spare;
+
+    vindex__final_trim(s);
+    assert(s->count <= UINT32_MAX);
+    all.keys = s->memory.scratch;
+    ids = (int64_t *)s->memory.scratch + with_slack(s->count);
+    spare = ids + with_slack(s->count);
+    all.positions = (uint32_t *)(void *)(spare + 4 * with_slack(s->count));
+    all.n = s->count;
+    c = comparison(s, is_wide(s), spare);
+    by_id = comparison(s, true, spare);
+    write_keys(s, all.keys);
+    for (size_t i = 0; i < s->count; i++)
+        all.positions[i] = (uint32_t)i;
+    vindex__topk_sort(&c, &all);
+    for (size_t i = 0, end; i < s->count; i = end) { /* equal keys: by id */
+        const int64_t key = vindex__topk_key_at(&c, all.keys, i);
+        for (end = i + 1; end < s->count; end++)
+            if (vindex__topk_key_at(&c, all.keys, end) != key) break;
+        run = (struct topk_found){.keys = ids, .positions = all.positions + i, .n = end - i};
+        for (size_t j = 0; j < run.n; j++)
+            ids[j] = ~s->memory.ids[run.positions[j]];
+        if (run.n > 1) vindex__topk_sort(&by_id, &run);
+    }
+    return all.positions;
 }
