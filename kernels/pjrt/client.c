@@ -230,7 +230,7 @@ void vkern__pjrt_event_free(struct vkern_pjrt *client, PJRT_Event *event)
 {
     pjrt_event_args destroy = {.event = event};
     struct vkern_pjrt_error ignored;
-    if (event == NULL) return;
+    if (event == NULL || client->pid != getpid()) return;
     PJRT_CALL(client->plugin, PJRT_EVENT_DESTROY, pjrt_event_args, &destroy, event, &ignored);
 }
 
@@ -263,7 +263,7 @@ void vkern__pjrt_handle_free(struct vkern_pjrt *client, PJRT_Buffer *handle)
 {
     pjrt_buffer_destroy destroy = {.buffer = handle};
     struct vkern_pjrt_error ignored;
-    if (handle == NULL) return;
+    if (handle == NULL || client->pid != getpid()) return;
     PJRT_CALL(client->plugin, PJRT_BUFFER_DESTROY, pjrt_buffer_destroy, &destroy, buffer, &ignored);
 }
 

@@ -44,7 +44,8 @@ struct vkern_pjrt {
 
     pthread_mutex_t mutex; /* of the list of programs */
     struct vkern_pjrt_program *programs;
-    atomic_uint failed_kinds; /* bits: this plugin does not compile them */
+    struct vkern_pjrt_error compile_error; /* the last one, under the mutex */
+    atomic_uint failed_kinds;              /* bits: this plugin does not compile them */
     atomic_bool is_pinned;    /* portable executables do not work: one for each device */
 };
 

@@ -130,6 +130,9 @@ bool vkern_pjrt_program_get(struct vkern_pjrt *client, const struct vkern_pjrt_s
 bool vkern_pjrt_program_choose(struct vkern_pjrt *client, struct vkern_pjrt_spec *spec, bool exact,
                                struct vkern_pjrt_program **program, struct vkern_pjrt_error *error);
 
+/** Try kinds that failed again. */
+void vkern_pjrt_forget_failures(struct vkern_pjrt *client);
+
 /** Device bytes a run needs beyond arguments and results; 0: the plugin does not say. */
 uint64_t vkern_pjrt_program_scratch(const struct vkern_pjrt_program *program);
 

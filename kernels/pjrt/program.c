@@ -266,8 +266,6 @@ bool vkern_pjrt_program_choose(struct vkern_pjrt *client, struct vkern_pjrt_spec
     size_t n = exact ? 2 : is_tpu ? 5 : 4;
 
     *program = NULL;
-    vkern__pjrt_fail(error, VKERN_PJRT_UNIMPLEMENTED, "%s compiles no kind of program for this",
-                     client->plugin->name);
     for (size_t i = 0; i < n; i++) {
         spec->kind = kinds[i];
         if (atomic_load(&client->failed_kinds) & 1u << kinds[i]) continue;
@@ -276,8 +274,20 @@ bool vkern_pjrt_program_choose(struct vkern_pjrt *client, struct vkern_pjrt_spec
         if (error->code == VKERN_PJRT_EXHAUSTED || error->code == VKERN_PJRT_NO_MEMORY)
             return false;
         atomic_fetch_or(&client->failed_kinds, 1u << kinds[i]);
+        pthread_mutex_lock(&client->mutex);
+        client->compile_error = *error;
+        pthread_mutex_unlock(&client->mutex);
     }
+    pthread_mutex_lock(&client->mutex);
+    vkern__pjrt_fail(error, VKERN_PJRT_UNIMPLEMENTED, "%s compiles no program for this: %.300s",
+                     client->plugin->name, client->compile_error.text);
+    pthread_mutex_unlock(&client->mutex);
     return false;
+}
+
+void vkern_pjrt_forget_failures(struct vkern_pjrt *client)
+{
+    atomic_store(&client->failed_kinds, 0);
 }
 
 uint64_t vkern_pjrt_program_scratch(const struct vkern_pjrt_program *program)

@@ -9,9 +9,12 @@
 #include "search/search.h"
 #include "storage/store.h"
 
+struct index_devices;
+
 struct vindex {
     struct store *store;
     struct config config;
+    struct index_devices *devices;
     atomic_int n_handles; /* writers and searchers that are open */
 };
 
@@ -26,6 +29,20 @@ vindex_status vindex__config_from(const vindex_create_options *options, struct c
 
 /** dim, type and metric as an application gave them. */
 vindex_status vindex__check_shape(uint32_t dim, uint32_t type, uint32_t metric);
+
+/* ---- device.c -------------------------------------------------------------------------------- */
+
+vindex_status vindex__devices_new(struct index_devices **devices);
+/** No searcher is open. NULL is accepted. */
+void vindex__devices_free(struct index_devices *devices);
+/** VINDEX_PJRT_PLUGIN names the device of an index that is told of no other. */
+void vindex__index_ask_environment(vindex *index);
+/** The device of a search: by its text, NULL for the index's own; NULL is the CPU alone. */
+vindex_status vindex__index_device(vindex *index, const char *text, struct device **device);
+
+/** A handle without a store, and its end. */
+vindex_status vindex__index_new(vindex **index);
+void vindex__index_free(vindex *index);
 
 /* ---- vectors.c: callers' vectors -------------------------------------------------------------- */
 

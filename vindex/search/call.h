@@ -7,7 +7,7 @@
  *     batch.c    a range of rows, by tiles           rerank.c   exact scores of candidates
  *     results.c  the k best, merged and in order     exact.c    the arithmetic of reported scores
  *     brute.c    plain arrays as parts               scratch.c  memory and threads kept between
- *     calls stop.c     deadline and cancel
+ *     calls stop.c     deadline and cancel           device.c   the same by an accelerator
  */
 #ifndef VINDEX_SEARCH_CALL_H
 #define VINDEX_SEARCH_CALL_H
@@ -65,7 +65,7 @@ struct search {
     const struct vkern_tile *tile;
     struct pool *pool;  /* NULL: no call asked for threads yet */
     uint32_t n_threads; /* that the pool was opened for */
-    struct region mask_memory, work_memory;
+    struct region mask_memory, work_memory, device_memory;
 };
 
 /** The pool for n_threads; NULL for 1. */
@@ -161,6 +161,15 @@ struct part_view {
     struct block block;
 };
 
+/** What a device did for a call, or why it did nothing. */
+struct device_answer {
+    char text[128];    /* its plan; "": the CPU answers */
+    char refusal[256]; /* "": none was asked */
+    uint32_t state;    /* vindex_state */
+    double predicted, bound;
+    uint64_t n_scored, n_reranked;
+};
+
 struct call {
     struct search *search;
     const vkern_table *kern;
@@ -181,6 +190,7 @@ struct call {
     struct part_mask *masks; /* [n_parts]; NULL: no filter */
 
     struct plan plan;
+    struct device_answer device;
     struct worker *workers;
     struct stop stop;
     size_t group_first; /* of the queries in flight, where rows are split */
@@ -249,6 +259,10 @@ void vindex__rerank_stream(struct worker *worker, struct collector *collector);
 void vindex__rerank_slots(struct worker *worker, struct collector *collector,
                           const struct part *part, const uint64_t *mask, uint32_t slot,
                           uint32_t end);
+
+/* device.c */
+/** Let the request's device answer. false: there is none, or it can not: the CPU is to. */
+bool vindex__device_answer(struct call *call, vindex_status *status);
 
 /* query.c */
 vindex_status vindex__call_answer(struct call *call, vindex_report *report);

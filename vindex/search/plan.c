@@ -255,6 +255,14 @@ void vindex__plan_text(const struct call *call, char *text, size_t size)
 {
     static const char *const types[] = {"f32", "f16", "bf16", "i8", "u8", "bit"};
     static const char *const metrics[] = {"l2", "cosine", "ip", "hamming"};
+    if (call->device.text[0]) {
+        snprintf(text, size, "%s", call->device.text);
+        return;
+    }
+    if (call->device.refusal[0]) { /* the reason first: what follows may be cut */
+        int n = snprintf(text, size, "cpu (device: %.72s), ", call->device.refusal);
+        if (n > 0 && (size_t)n < size) text += n, size -= (size_t)n;
+    }
     snprintf(text, size,
              "exact: flat scan of %llu rows in %zu parts, %s %s, %s %s, batch %zu, threads %u",
              (unsigned long long)call->n_match, call->n_parts, metrics[call->metric],

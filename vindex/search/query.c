@@ -224,6 +224,13 @@ static void fill_report(const struct call *call, int64_t started_ns, vindex_repo
         report->n_scored += call->workers[i].n_scored;
         report->n_reranked += call->workers[i].n_reranked;
     }
+    if (call->device.text[0]) {
+        report->state = call->device.state;
+        report->predicted = call->device.predicted;
+        report->bound = call->device.bound;
+        report->n_scored = call->device.n_scored;
+        report->n_reranked = call->device.n_reranked;
+    }
     report->elapsed_ns = (uint64_t)(vindex__now_ns() - started_ns);
     vindex__plan_text(call, report->plan, sizeof report->plan);
 }
@@ -246,6 +253,7 @@ vindex_status vindex__call_answer(struct call *call, vindex_report *report)
         pad_all(call);
         goto out;
     }
+    if (vindex__device_answer(call, &st)) goto out;
     st = lay_out(call);
     if (st != VINDEX_OK) goto out;
     scan(call);

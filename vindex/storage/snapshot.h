@@ -34,6 +34,7 @@ struct part {
     float norm_lo, norm_hi; /* over rows with norm > 0 (0 = none), and over all */
     int64_t min_id, max_id;
     uint64_t seq;          /* of the segment; 0 for the tail */
+    const unsigned char *nonce; /* the segment's name, NONCE_BYTES; NULL for the tail */
     struct segment *segment; /* private to storage; NULL for the tail */
 };
 
