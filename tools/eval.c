@@ -25,6 +25,7 @@ static const struct flag flags[] = {
     {"recall", 0, "LIST", NULL, "recall targets, as in 0.9,0.99,1 (default: the index's)"},
     {"batch", 0, "LIST", NULL, "queries a call, as in 1,1000 (default 1)"},
     {"threads", 0, "LIST", NULL, "threads a call (default 1)"},
+    {"device", 0, NULL, "search", NULL},
     {"limit", 0, "N", NULL, "take the first N queries (default: all)"},
     {"format", 0, "NAME", NULL, "format of the queries where neither content nor name tell it"},
     {"json", 0, NULL, NULL, "print one JSON object a combination"},
@@ -39,6 +40,7 @@ struct eval {
     struct matrix queries;
     struct id_table nearest;
     struct truth truth;
+    const char *device; /* NULL: the index's own */
     size_t k;
     vindex_hit *hits;      /* shape [n_queries, k] */
     int64_t *latencies_ns; /* shape [n_queries], one a call */
@@ -91,6 +93,7 @@ static vindex_status answer(struct eval *eval, const struct combination *combina
     options.recall = combination->recall;
     options.n_threads = combination->n_threads;
     options.cancel = ask_interrupt;
+    options.device = eval->device;
     began_ns = clock_ns();
     st = vindex_search(eval->searcher, &queries, eval->k, &options, eval->hits + first * eval->k);
     *elapsed_ns = clock_ns() - began_ns;
@@ -306,6 +309,7 @@ static vindex_status run(const struct arguments *arguments, struct output *out, 
     vindex_status st;
 
     eval.is_json = arguments_has(arguments, "json");
+    eval.device = arguments_text(arguments, "device");
     st = run_all(arguments, &eval, fault);
     if (st == VINDEX_OK) warn_of_wrong_truth(&eval);
     eval_deinit(&eval);

@@ -23,6 +23,7 @@ static const struct flag flags[] = {
     {"k", 'k', "N", NULL, "hits a query (default 10)"},
     {"recall", 0, NULL, "search", NULL},
     {"threads", 0, NULL, "search", NULL},
+    {"device", 0, NULL, "search", NULL},
     {"timeout-ms", 0, NULL, "search", NULL},
     {"batch", 0, "N", NULL, "queries a call (default 256)"},
     {"offset", 0, "N", NULL, "skip the first queries (default 0)"},

@@ -18,11 +18,11 @@ struct search_request {
     /* Dense rows, validated (finite): f32 where the rows are f32, f16 or bf16; their own type otherwise. */
     const void *queries;
     size_t n_queries;
-    size_t k;                    /* >= 1 */
-    float recall;                /* (0, 1]; exact search meets every target */
-    uint32_t n_threads;          /* >= 1 */
+    size_t k;              /* >= 1 */
+    float recall;          /* (0, 1]; exact search meets every target */
+    uint32_t n_threads;    /* >= 1 */
     const vindex_filter *filter; /* NULL = all rows; validated */
-    int64_t deadline_ns;         /* on vindex__now_ns's clock; 0 = none */
+    int64_t deadline_ns;   /* on vindex__now_ns's clock; 0 = none */
     int (*cancel)(void *context);
     void *cancel_context;
     struct device *device; /* asked first (device.h); NULL: the CPU alone */
@@ -37,8 +37,8 @@ vindex_status vindex__search_run(struct search *search, const struct snapshot *s
                                  vindex_report *report);
 
 /** The same over plain arrays of n rows; ids are row numbers. */
-vindex_status vindex__search_brute(struct search *search, uint32_t type, uint32_t metric,
-                                   uint32_t dim, const void *rows, size_t stride, size_t n,
+vindex_status vindex__search_brute(struct search *search, uint32_t type, uint32_t metric, uint32_t dim,
+                                   const void *rows, size_t stride, size_t n,
                                    const struct search_request *request, vindex_hit *hits,
                                    vindex_report *report);
 
