@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "base/random.h"
 #include "helper_plugin.h"
 #include "vindex.h"
@@ -496,6 +497,28 @@ static void ends_when_told(void **state)
     close_fixture(&f);
 }
 
+/* Allocations of the host fail one after the other: an answer, or VINDEX_NOMEM, and nothing is lost. */
+static void the_host_runs_out_of_memory(void **state)
+{
+    vindex_hit by_cpu[Q * K], hits[Q * K];
+    vindex_report report;
+    bool reached_device = false;
+    (void)state;
+    plugin_tell("");
+    for (uint64_t n = 1; !reached_device; n++) {
+        struct fixture f;
+        open_fixture(&f, VINDEX_FLOAT, VINDEX_IP, N);
+        assert_int_equal(ask(&f, "cpu", 1, 1, NULL, by_cpu, &report), VINDEX_OK);
+        vindex__mem_fail_after(n);
+        vindex_status st = ask(&f, device_text(",chunk=512"), 1, 1, NULL, hits, &report);
+        vindex__mem_fail_after(0);
+        assert_true(st == VINDEX_OK || st == VINDEX_NOMEM);
+        if (st == VINDEX_OK) assert_memory_equal(by_cpu, hits, sizeof hits);
+        reached_device = st == VINDEX_OK && strstr(report.plan, ON_DEVICE) != NULL;
+        close_fixture(&f);
+    }
+}
+
 /* ---- text and environment ------------------------------------------------------------------ */
 
 static void texts(void **state)
@@ -611,6 +634,7 @@ int main(void)
         cmocka_unit_test(a_device_is_lost),
         cmocka_unit_test(fewer_rows_fit_again),
         cmocka_unit_test(ends_when_told),
+        cmocka_unit_test(the_host_runs_out_of_memory),
         cmocka_unit_test(texts),
         cmocka_unit_test(the_environment_asks),
         cmocka_unit_test(bits_stay_on_the_cpu),

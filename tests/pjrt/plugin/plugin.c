@@ -455,7 +455,7 @@ static PJRT_Error *client_create(void *arguments)
     if ((error = check_options(a))) goto out;
     PJRT_Client *client = calloc(1, sizeof *client);
     client->magic = ALIVE;
-    client->n_devices = (size_t)number("devices", 1);
+    client->n_devices = (size_t)number("devices", 1) % (MAX_DEVICES + 1);
     snprintf(client->platform, sizeof client->platform, "test");
     setting("platform", client->platform, sizeof client->platform);
     for (size_t i = 0; i < client->n_devices; i++) {
@@ -463,7 +463,7 @@ static PJRT_Error *client_create(void *arguments)
         client->devices[i].client = client;
         client->devices[i].description.id =
             (int)(100 + 50 * i); /* no position: one and two bytes */
-        snprintf(client->devices[i].description.kind, 32, "Test device %zu", i);
+        snprintf(client->devices[i].description.kind, 32, "Test device %u", (unsigned)i % MAX_DEVICES);
     }
     counts.clients++;
     a->client = client;
