@@ -86,18 +86,25 @@ void vindex__index_ask_environment(vindex *index)
 vindex_status vindex_set_device(vindex *index, const char *text)
 {
     struct device *device = NULL;
-    if (!index || !text) return vindex__fail(VINDEX_INVALID, "vindex_set_device: an argument is NULL");
+    if (!index || !text)
+        return vindex__fail(VINDEX_INVALID, "vindex_set_device: an argument is NULL");
     vindex_status st = vindex__store_check_fork(index->store);
     if (st != VINDEX_OK) return st;
-    pthread_mutex_lock(&index->devices->mutex);
-    size_t n_before = index->devices->n;
-    st = find_or_open(index->devices, text, &device);
-    if (st == VINDEX_OK && device && index->devices->n == n_before) vindex__device_retry(device);
-    if (st == VINDEX_OK && device) st = vindex__device_status(device);
-    if (st == VINDEX_OK) {
-        index->devices->initial = device;
-        index->devices->asks_environment = false;
-    }
-    pthread_mutex_unlock(&index->devices->mutex);
-    return st;
+    struct index_devices *devices = index->devices;
+    pthread_mutex_lock(&devices->mutex);
+    size_t n_before = devices->n;
+    st = find_or_open(devices, text, &device);
+    bool is_known = devices->n == n_before;
+    pthread_mutex_unlock(&devices->mutex);
+    if (st != VINDEX_OK) return st;
+
+    /* Opening a plugin takes its time; searches on other devices do not wait for it. */
+    if (device && is_known) vindex__device_retry(device);
+    if (device) st = vindex__device_status(device);
+    if (st != VINDEX_OK) return st;
+    pthread_mutex_lock(&devices->mutex);
+    devices->initial = device;
+    devices->asks_environment = false;
+    pthread_mutex_unlock(&devices->mutex);
+    return VINDEX_OK;
 }

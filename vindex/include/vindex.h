@@ -216,7 +216,7 @@ typedef struct vindex_search_options {
 typedef struct vindex_option {
     const char *name;     /* "metric" */
     const char *scope;    /* "create" or "search" */
-    const char *type;     /* "int", "float", "enum" */
+    const char *type;     /* "int", "float", "enum", "text" */
     const char *initial;  /* "l2" */
     const char *range;    /* "l2|cosine|ip|hamming" or "1..65520" */
     const char *help;

@@ -260,7 +260,7 @@ void vindex__rerank_slots(struct worker *worker, struct collector *collector,
                           const struct part *part, const uint64_t *mask, uint32_t slot,
                           uint32_t end);
 
-/* device.c */
+/* device_call.c */
 /** Let the request's device answer. false: there is none, or it can not: the CPU is to. */
 bool vindex__device_answer(struct call *call, vindex_status *status);
 

@@ -4,8 +4,9 @@
  *
  *     text       "cpu", or "pjrt[:PLUGIN][,memory=SIZE][,type=auto|f32|bf16][,devices=N][,chunk=ROWS]
  *                [,wait-ms=N][,required]"
- *     device.c   a call: plan, launch, merge, rerank, prove; what goes wrong is the CPU's to answer
- *     resident.c which rows lie where: loading, following commits, memory
+ *     device.c       text, opening, failures
+ *     device_call.c  a call: plan, launch, merge, rerank, prove
+ *     resident.c     which rows lie where: loading, following commits, memory
  */
 #ifndef VINDEX_SEARCH_DEVICE_H
 #define VINDEX_SEARCH_DEVICE_H
@@ -21,8 +22,8 @@ struct device;
 vindex_status vindex__device_check(const char *text, bool *is_cpu);
 
 /**
- * A device, connected or failed: the reason of a failure is logged, and told by the plan of every search
- * that wanted it. text passed vindex__device_check.
+ * A device; its plugin is opened when first asked for. A failure then or later is logged, and told by the
+ * plan of every search that wanted it. text passed vindex__device_check.
  */
 vindex_status vindex__device_open(const char *text, struct device **device);
 /** No search may use it any more. NULL is accepted. */
@@ -32,7 +33,7 @@ void vindex__device_close(struct device *device);
 void vindex__device_retry(struct device *device);
 
 const char *vindex__device_text(const struct device *device);
-/** VINDEX_OK, or the failure as a status with its message: NOTFOUND, UNSUPPORTED, IO. */
+/** Open its plugin, if that was not done. VINDEX_OK, or the failure as a status with its message: NOTFOUND, UNSUPPORTED, IO. */
 vindex_status vindex__device_status(struct device *device);
 
 #endif

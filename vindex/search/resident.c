@@ -580,7 +580,7 @@ static bool load_all(struct load *load, struct pace *pace)
     return done;
 }
 
-static void sum_up(struct resident *resident, const struct call *call)
+static void sum_up(const struct device *device, struct resident *resident, const struct call *call)
 {
     double n_live = call->n_live > 0 ? (double)call->n_live : 1;
     resident->norm_lo = INFINITY;
@@ -592,6 +592,13 @@ static void sum_up(struct resident *resident, const struct call *call)
     for (size_t i = 0; i < resident->n_chunks; i++) {
         double share = resident->chunks[i].n_live / n_live;
         resident->shares_squared += share * share;
+    }
+    for (size_t d = 0; d < device->n_devices; d++) {
+        uint64_t bytes = 0;
+        for (size_t i = 0; i < resident->n_chunks; i++)
+            if (resident->chunks[i].device == d)
+                bytes += vkern_pjrt_buffer_bytes(resident->chunks[i].rows->buffer);
+        if (bytes > resident->most_bytes) resident->most_bytes = bytes;
     }
 }
 
@@ -609,7 +616,7 @@ static bool follow(struct device *device, struct call *call, struct pace *pace,
     bool done =
         lay_out(resident, device, call, refusal) && check_memory(device, resident, call, refusal);
     bool loaded = done && load_all(&load, pace);
-    if (loaded) sum_up(resident, call);
+    if (loaded) sum_up(device, resident, call);
     bool is_stopped = atomic_load(&call->stop.status) != VINDEX_OK;
     if (done && !loaded && is_stopped) forget_unloaded(resident);
     if (!loaded && !(done && is_stopped)) {
@@ -638,6 +645,7 @@ bool vindex__resident_acquire(struct device *device, struct call *call, struct p
     bool done = true;
     *resident = NULL;
     if (!lock(device, call, pace)) return false;
+    vindex__device_connect(device);
     if (device->failed != VINDEX_OK || (device->refused_mark && device->refused_mark == mark)) {
         done = vindex__refuse(refusal, "%s", device->failure);
     } else if (!device->resident || device->resident->is_partial ||

@@ -58,22 +58,28 @@ struct resident {
     bool has_tail;
     enum vkern_pjrt_type type; /* of the rows */
     double norm_lo, norm_hi;   /* over all parts */
+    uint64_t most_bytes;       /* of rows on one device */
     double shares_squared;     /* sum over chunks of the squared share of live rows */
 };
 
 struct device {
     char *text;
     struct device_options options;
-    struct vkern_pjrt *client; /* NULL: it failed to open */
+    pthread_mutex_t
+        mutex; /* of what follows; held while the plugin is opened and rows are loaded */
+    struct vkern_pjrt *client; /* NULL: not opened, or that failed */
     size_t n_devices;
     uint64_t budget_bytes; /* of each device, for rows and scratch; 0: unknown */
-
-    pthread_mutex_t mutex; /* of what follows; held while rows are loaded */
     struct resident *resident;
     vindex_status failed; /* VINDEX_OK: it works */
     char failure[256];
     uint64_t refused_mark; /* the commit whose rows it could not take; 0: none */
 };
+
+/** Open the plugin unless that was done, or failed; the mutex is held. */
+void vindex__device_connect(struct device *device);
+/** It has failed: remember and log the reason; the mutex is held. */
+void vindex__device_fail(struct device *device, vindex_status status, const char *reason);
 
 /** Why a call is not answered by the device. */
 struct refusal {
