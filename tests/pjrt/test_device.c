@@ -162,6 +162,11 @@ static void exact_for_every_type_and_metric(void **state)
         open_fixture(&f, shapes[i].type, shapes[i].metric, N);
         check_exact(&f, ",chunk=1024", ON_DEVICE);
         check_exact(&f, ",type=f32,required", ON_DEVICE);
+        /* the band is narrow: little more than k rows are scored again */
+        vindex_report report;
+        vindex_hit hits[Q * K];
+        assert_int_equal(ask(&f, device_text(",chunk=1024"), 1, 1, NULL, hits, &report), VINDEX_OK);
+        assert_in_range(report.n_reranked, Q * K, Q * K + 8);
         close_fixture(&f);
     }
 }
