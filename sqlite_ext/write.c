@@ -329,19 +329,41 @@ static int integrity_check(struct table *table)
     return rc;
 }
 
+/* For this connection, not stored. SQL may come from anywhere: it names no library to be loaded. */
+static int set_device(struct table *table, sqlite3_value *argument)
+{
+    const char *text = (const char *)sqlite3_value_text(argument);
+    int rc = SQLITE_OK;
+    if (!text)
+        return vindex__table_error(table, SQLITE_ERROR, "%s: 'device' needs an arg: 'cpu' or 'pjrt'",
+                                   table->name);
+    if (strchr(text, ':'))
+        return vindex__table_error(
+            table, SQLITE_ERROR,
+            "%s: a plugin is not named in SQL: set VINDEX_PJRT_PLUGIN and give 'pjrt'", table->name);
+    for (int i = 0; i < table->schema.n_vectors && rc == SQLITE_OK; i++) {
+        struct vector_index *v = NULL;
+        rc = vindex__table_index(table, i, &v);
+        if (rc == SQLITE_OK)
+            rc = vindex__table_status(table, v, vindex_set_device(v->index, text));
+    }
+    return rc;
+}
+
 static int command(struct table *table, sqlite3_value *value, sqlite3_value *argument)
 {
     const char *text = (const char *)sqlite3_value_text(value);
     if (!text) return SQLITE_NOMEM;
+    if (sqlite3_stricmp(text, "device") == 0) return set_device(table, argument);
     if (sqlite3_value_type(argument) != SQLITE_NULL)
         return vindex__table_error(table, SQLITE_ERROR,
-                                   "%s: no command of this version takes an arg", table->name);
+                                   "%s: the one command that takes an arg is 'device'", table->name);
     if (sqlite3_stricmp(text, "optimize") == 0) return optimize(table, 0);
     if (sqlite3_stricmp(text, "rebuild") == 0) return optimize(table, VINDEX_OPTIMIZE_ALL);
     if (sqlite3_stricmp(text, "integrity-check") == 0) return integrity_check(table);
     return vindex__table_error(
         table, SQLITE_ERROR,
-        "%s: command '%s' is unknown: there are optimize, rebuild, integrity-check", table->name,
+        "%s: command '%s' is unknown: there are optimize, rebuild, integrity-check, device", table->name,
         text);
 }
 

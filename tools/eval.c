@@ -28,6 +28,7 @@ static const struct flag flags[] = {
     {"no-audit", 0, NULL, NULL, "never answer a query exactly only to learn from it"},
     {"batch", 0, "LIST", NULL, "queries a call, as in 1,1000 (default 1)"},
     {"threads", 0, "LIST", NULL, "threads a call (default 1)"},
+    {"device", 0, NULL, "search", NULL},
     {"limit", 0, "N", NULL, "take the first N queries (default: all)"},
     {"format", 0, "NAME", NULL, "format of the queries where neither content nor name tell it"},
     {"json", 0, NULL, NULL, "print one JSON object a combination"},
@@ -42,6 +43,7 @@ struct eval {
     struct matrix queries;
     struct id_table nearest;
     struct truth truth;
+    const char *device; /* NULL: the index's own */
     size_t k;
     vindex_hit *hits;      /* shape [n_queries, k] */
     int64_t *latencies_ns; /* shape [n_queries], one a call */
@@ -97,6 +99,7 @@ static vindex_status answer(struct eval *eval, const struct combination *combina
     options.n_threads = combination->n_threads;
     options.cancel = ask_interrupt;
     options.flags = eval->flags;
+    options.device = eval->device;
     began_ns = clock_ns();
     st = vindex_search(eval->searcher, &queries, eval->k, &options, eval->hits + first * eval->k);
     *elapsed_ns = clock_ns() - began_ns;
@@ -352,6 +355,7 @@ static vindex_status run(const struct arguments *arguments, struct output *out, 
     eval.is_json = arguments_has(arguments, "json");
     if (arguments_has(arguments, "strict")) eval.flags |= VINDEX_SEARCH_STRICT;
     if (arguments_has(arguments, "no-audit")) eval.flags |= VINDEX_SEARCH_NO_AUDIT;
+    eval.device = arguments_text(arguments, "device");
     st = run_all(arguments, &eval, fault);
     if (st == VINDEX_OK) warn_of_wrong_truth(&eval);
     eval_deinit(&eval);

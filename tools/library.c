@@ -50,6 +50,7 @@ vindex_status library_search_options(const struct arguments *arguments,
 
     *options = (vindex_search_options)VINDEX_SEARCH_OPTIONS_INIT;
     options->cancel = ask_interrupt;
+    options->device = arguments_text(arguments, "device");
     st = arguments_recall(arguments, "recall", &options->recall, fault);
     if (st == VINDEX_OK) st = arguments_count(arguments, "threads", 1, 1024, &n_threads, fault);
     options->n_threads = (uint32_t)n_threads;

@@ -23,7 +23,7 @@ vindex_status library_open(const char *path, vindex **index, vindex_searcher **s
 vindex_status library_stat(vindex *index, const char *path, vindex_stats *stats,
                            struct fault *fault);
 
-/** Options of a search that an interrupt ends: recall, threads, strict and no-audit from the flags
+/** Options of a search that an interrupt ends: recall, threads, device, strict and no-audit from the flags
  *  of these names, where the command has them and they were given. */
 vindex_status library_search_options(const struct arguments *arguments,
                                      vindex_search_options *options, struct fault *fault);

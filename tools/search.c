@@ -25,6 +25,7 @@ static const struct flag flags[] = {
     {"strict", 0, NULL, NULL, "below recall 1: stay exact until the target is proven"},
     {"no-audit", 0, NULL, NULL, "never answer a query exactly only to learn from it"},
     {"threads", 0, NULL, "search", NULL},
+    {"device", 0, NULL, "search", NULL},
     {"timeout-ms", 0, NULL, "search", NULL},
     {"batch", 0, "N", NULL, "queries a call (default 256)"},
     {"offset", 0, "N", NULL, "skip the first queries (default 0)"},

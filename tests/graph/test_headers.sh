@@ -7,7 +7,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 strict="-Wall -Wextra -Wpedantic -Wshadow -Werror -fsyntax-only"
 
-for header in vindex/*/*.h kernels/*.h; do
+for header in vindex/*/*.h kernels/*.h kernels/pjrt/*.h; do
     printf '#include "%s"\nint used;\n' "$header" > "$work/alone.c"
     $VINDEX_CC -std=c11 -D_GNU_SOURCE $strict -I. -Ivindex -Ivindex/include "$work/alone.c" ||
         { echo "$header does not compile alone"; exit 1; }

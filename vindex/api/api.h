@@ -11,9 +11,12 @@
 #include "search/search.h"
 #include "storage/store.h"
 
+struct index_devices;
+
 struct vindex {
     struct store *store;
     struct config config;
+    struct index_devices *devices;
     atomic_int n_handles; /* writers and searchers that are open */
     struct calibration *calibration; /* audits, shared by searchers */
     pthread_mutex_t audits_mutex;    /* of taking them over from the store */
@@ -46,6 +49,19 @@ void vindex__audits_close(vindex *index);
 bool vindex__audits_behind(vindex *index, const struct snapshot *snapshot);
 /** Make the calibration that of the newest commit. Not while the session lends a snapshot. Any thread. */
 vindex_status vindex__audits_sync(vindex *index, struct session *session);
+/* ---- device.c -------------------------------------------------------------------------------- */
+
+vindex_status vindex__devices_new(struct index_devices **devices);
+/** No searcher is open. NULL is accepted. */
+void vindex__devices_free(struct index_devices *devices);
+/** VINDEX_PJRT_PLUGIN names the device of an index that is told of no other. */
+void vindex__index_ask_environment(vindex *index);
+/** The device of a search: by its text, NULL for the index's own; NULL is the CPU alone. */
+vindex_status vindex__index_device(vindex *index, const char *text, struct device **device);
+
+/** A handle without a store, and its end. */
+vindex_status vindex__index_new(vindex **index);
+void vindex__index_free(vindex *index);
 
 /* ---- vectors.c: callers' vectors -------------------------------------------------------------- */
 

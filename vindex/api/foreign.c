@@ -3,7 +3,6 @@
  * extension's shadow tables.
  */
 #include "api/api.h"
-#include "base/mem.h"
 #include "base/random.h"
 #include "base/status.h"
 
@@ -22,17 +21,16 @@ vindex_status vindex_open_on(struct catalog *catalog, struct blocks *blocks, vin
     if (!catalog || !blocks || !out)
         return vindex__fail(VINDEX_INVALID, "vindex_open_on: an argument is NULL");
     *out = NULL;
-    index = vindex__calloc(1, sizeof *index);
-    if (!index) return vindex__nomem();
-    atomic_init(&index->n_handles, 0);
-    vindex_status st = read_config(catalog, &index->config);
+    vindex_status st = vindex__index_new(&index);
+    if (st != VINDEX_OK) return st;
+    st = read_config(catalog, &index->config);
     if (st == VINDEX_OK) st = vindex__audits_open(index);
     if (st == VINDEX_OK) st = vindex__store_foreign(catalog, blocks, &index->store);
     if (st != VINDEX_OK) {
-        vindex__audits_close(index);
-        vindex__free(index);
+        vindex__index_free(index);
         return st;
     }
+    vindex__index_ask_environment(index);
     *out = index;
     return VINDEX_OK;
 }

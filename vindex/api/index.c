@@ -9,12 +9,27 @@
 #include "ingest/train.h"
 #include "storage/check.h"
 
-static vindex_status index_new(vindex **index)
+vindex_status vindex__index_new(vindex **out)
 {
-    *index = vindex__calloc(1, sizeof **index);
-    if (!*index) return vindex__nomem();
-    atomic_init(&(*index)->n_handles, 0);
+    vindex *index = vindex__calloc(1, sizeof *index);
+    *out = NULL;
+    if (!index) return vindex__nomem();
+    atomic_init(&index->n_handles, 0);
+    vindex_status st = vindex__devices_new(&index->devices);
+    if (st != VINDEX_OK) {
+        vindex__free(index);
+        return st;
+    }
+    *out = index;
     return VINDEX_OK;
+}
+
+void vindex__index_free(vindex *index)
+{
+    if (!index) return;
+    vindex__devices_free(index->devices);
+    vindex__audits_close(index);
+    vindex__free(index);
 }
 
 vindex_status vindex_create(const char *path, const vindex_create_options *options, vindex **index)
@@ -26,16 +41,16 @@ vindex_status vindex_create(const char *path, const vindex_create_options *optio
     if (!path || !*path) return vindex__fail(VINDEX_INVALID, "the path is empty: give a file or :memory:");
     vindex_status st = vindex__config_from(options, &config);
     if (st == VINDEX_OK) st = vindex__nonce(config.uuid, sizeof config.uuid);
-    if (st == VINDEX_OK) st = index_new(&new_index);
+    if (st == VINDEX_OK) st = vindex__index_new(&new_index);
     if (st != VINDEX_OK) return st;
     new_index->config = config;
     st = vindex__audits_open(new_index);
     if (st == VINDEX_OK) st = vindex__store_create(path, &config, &new_index->store);
     if (st != VINDEX_OK) {
-        vindex__audits_close(new_index);
-        vindex__free(new_index);
+        vindex__index_free(new_index);
         return st;
     }
+    vindex__index_ask_environment(new_index);
     *index = new_index;
     return VINDEX_OK;
 }
@@ -92,16 +107,17 @@ vindex_status vindex_open(const char *path, uint32_t flags, vindex **index)
         return vindex__fail(VINDEX_UNSUPPORTED, "open flags 0x%x are unknown", flags);
     if (strcmp(path, ":memory:") == 0)
         return vindex__fail(VINDEX_INVALID, ":memory: cannot be opened, only created: vindex_create");
-    vindex_status st = index_new(&new_index);
+    vindex_status st = vindex__index_new(&new_index);
     if (st != VINDEX_OK) return st;
     st = vindex__store_open(path, flags & VINDEX_OPEN_READONLY, &new_index->store);
     if (st == VINDEX_OK) st = read_config(new_index->store, &new_index->config);
     if (st == VINDEX_OK) st = vindex__audits_open(new_index);
     if (st != VINDEX_OK) {
         vindex__store_close(new_index->store);
-        vindex__free(new_index);
+        vindex__index_free(new_index);
         return st;
     }
+    vindex__index_ask_environment(new_index);
     *index = new_index;
     return VINDEX_OK;
 }
@@ -116,8 +132,7 @@ void vindex_close(vindex *index)
         return;
     }
     vindex__store_close(index->store);
-    vindex__audits_close(index);
-    vindex__free(index);
+    vindex__index_free(index);
 }
 
 vindex_status vindex_uuid(vindex *index, uint8_t uuid[16])

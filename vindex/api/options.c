@@ -11,7 +11,7 @@
 #include "kernels/kernels.h"
 
 _Static_assert(sizeof(vindex_create_options) == 40, "the public layout is pinned");
-_Static_assert(sizeof(vindex_search_options) == 48, "the public layout is pinned");
+_Static_assert(sizeof(vindex_search_options) == 56, "the public layout is pinned");
 _Static_assert(sizeof(vindex_filter) == 48, "the public layout is pinned");
 _Static_assert(sizeof(vindex_hit) == 16, "the public layout is pinned");
 _Static_assert(sizeof(vindex_vectors) == 32, "the public layout is pinned");
@@ -31,6 +31,8 @@ static const vindex_option option_table[] = {
     {"seal-bytes", "create", "int", "8388608", "1..16777216", "or their bytes, whichever comes first"},
     {"recall", "search", "float", "the index's", "(0, 1]", "recall target; 1 = exact and proven"},
     {"threads", "search", "int", "1", "1..1024", "threads that share a call's work"},
+    {"device", "search", "text", "cpu", "cpu|pjrt[:PLUGIN][,required]",
+     "TPU or GPU that answers, through a PJRT plugin"},
     {"timeout-ms", "search", "int", "0", "0..", "stop after this time; 0 = never"},
 };
 

@@ -120,7 +120,7 @@ static vindex_status check_filter(const vindex_filter *filter)
 }
 
 static vindex_status read_options(const vindex_search_options *given, float default_recall, size_t k,
-                                  struct search_request *request)
+                                  struct search_request *request, const char **device)
 {
     vindex_search_options o = {0};
     vindex_status st = vindex__options_read(given, &o, sizeof o, "vindex_search_options");
@@ -138,6 +138,7 @@ static vindex_status read_options(const vindex_search_options *given, float defa
     if (k > SIZE_MAX / (4 * sizeof(vindex_hit)))
         return vindex__fail(VINDEX_INVALID, "k %zu exceeds the address space", k);
     int64_t now = vindex__now_ns();
+    *device = o.device;
     *request = (struct search_request){
         .k = k,
         .recall = o.recall != 0 ? o.recall : default_recall,
@@ -193,12 +194,14 @@ vindex_status vindex_search(vindex_searcher *searcher, const vindex_vectors *que
 {
     struct search_request request;
     const struct snapshot *snapshot = NULL;
+    const char *device = NULL;
     if (!searcher) return vindex__fail(VINDEX_INVALID, "vindex_search: the searcher is NULL");
     vindex *index = searcher->index;
     const struct config *config = &index->config;
     vindex_status st = vindex__store_check_fork(index->store);
     if (st == VINDEX_OK) st = check_idle(searcher);
-    if (st == VINDEX_OK) st = read_options(options, config->recall, k, &request);
+    if (st == VINDEX_OK) st = read_options(options, config->recall, k, &request, &device);
+    if (st == VINDEX_OK) st = vindex__index_device(index, device, &request.device);
     if (st == VINDEX_OK)
         st = prepare_queries(queries, config->type, config->dim, &searcher->queries,
                              &searcher->queries_bytes, &request);
@@ -232,6 +235,7 @@ vindex_status vindex_brute(const vindex_vectors *base, const vindex_vectors *que
                            vindex_hit *hits)
 {
     struct search_request request;
+    const char *device = NULL;
     struct search *search = NULL;
     vindex_report report = VINDEX_REPORT_INIT;
     void *converted = NULL;
@@ -239,7 +243,10 @@ vindex_status vindex_brute(const vindex_vectors *base, const vindex_vectors *que
     if (!base || !queries) return vindex__fail(VINDEX_INVALID, "vindex_brute: an argument is NULL");
     vindex_status st = vindex__check_shape(dim, base->type, metric);
     if (st == VINDEX_OK) st = vindex__vectors_check_shape(base, base->type, dim);
-    if (st == VINDEX_OK) st = read_options(options, 1.0f, k, &request);
+    if (st == VINDEX_OK) st = read_options(options, 1.0f, k, &request, &device);
+    if (st == VINDEX_OK && device && strcmp(device, "cpu") != 0)
+        st = vindex__fail(VINDEX_UNSUPPORTED, "device '%s': plain arrays are searched on the cpu",
+                          device);
     if (st == VINDEX_OK)
         st = prepare_queries(queries, base->type, dim, &converted, &converted_bytes, &request);
     if (st != VINDEX_OK) goto out;

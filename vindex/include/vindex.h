@@ -207,6 +207,8 @@ typedef struct vindex_search_options {
     int (*cancel)(void *context); /* asked about once a millisecond of work, on the calling thread;
                                      != 0 stops with VINDEX_CANCELLED */
     void *cancel_context;
+    const char *device; /* as vindex_set_device; NULL = the index's own. One that fails, now or later, is
+                           logged and the CPU answers; the plan says so */
 } vindex_search_options;
 #define VINDEX_SEARCH_OPTIONS_INIT                                                                 \
     {                                                                                              \
@@ -217,7 +219,7 @@ typedef struct vindex_search_options {
 typedef struct vindex_option {
     const char *name;     /* "metric" */
     const char *scope;    /* "create" or "search" */
-    const char *type;     /* "int", "float", "enum" */
+    const char *type;     /* "int", "float", "enum", "text" */
     const char *initial;  /* "l2" */
     const char *range;    /* "l2|cosine|ip|hamming" or "1..65520" */
     const char *help;
@@ -258,6 +260,24 @@ VINDEX_API vindex_status vindex_create(const char *path, const vindex_create_opt
  * After fork() the child must open the file again: handles from before give VINDEX_MISUSE there.
  */
 VINDEX_API vindex_status vindex_open(const char *path, uint32_t flags, vindex **index);
+
+/**
+ * The device that answers the searches of this handle which name none.
+ *
+ * @param text  "cpu", or "pjrt[:PLUGIN][,memory=SIZE][,type=auto|f32|bf16][,devices=N][,chunk=ROWS]
+ *              [,wait-ms=N][,required]": the TPUs or GPUs behind a PJRT plugin (a shared library, by
+ *              default VINDEX_PJRT_PLUGIN's, TPU_LIBRARY_PATH's, or libtpu.so where there is a TPU).
+ *              SIZE bytes of each device, with K, M or G, are for rows and scores (default: 80 % of what
+ *              is free); `required`: a search the device can not answer fails (VINDEX_IO).
+ * @return VINDEX_OK, INVALID (text), NOTFOUND (no plugin or device), UNSUPPORTED (its version), IO, NOMEM,
+ *         MISUSE (after fork). On failure the device is as before.
+ *
+ * Rows go to the device at the first search and follow commits. Hits and scores are those of the CPU: what
+ * the device finds is scored again from the bytes given; recall 1 is proven by the error bound of its
+ * arithmetic, or the CPU answers. An index opened while VINDEX_PJRT_PLUGIN is set begins with "pjrt".
+ * A program that called this does not use the index after fork(). Since 0.1.
+ */
+VINDEX_API vindex_status vindex_set_device(vindex *index, const char *text);
 
 /** Close. Its writer and searchers must be closed before; NULL is accepted. */
 VINDEX_API void vindex_close(vindex *index);

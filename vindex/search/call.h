@@ -9,7 +9,7 @@
  *     rerank.c   exact scores of candidates          results.c  the k best, merged and in order
  *     audit.c    what effort finds an exact answer   exact.c    the arithmetic of reported scores
  *     brute.c    plain arrays as parts               scratch.c  memory and threads between calls
- *     stop.c     deadline and cancel
+ *     stop.c     deadline and cancel                 device_call.c the same by an accelerator
  */
 #ifndef VINDEX_SEARCH_CALL_H
 #define VINDEX_SEARCH_CALL_H
@@ -83,7 +83,7 @@ struct search {
     enum engine forced;
     struct pool *pool;  /* NULL: no call asked for threads yet */
     uint32_t n_threads; /* that the pool was opened for */
-    struct region mask_memory, work_memory, audit_memory;
+    struct region mask_memory, work_memory, audit_memory, device_memory;
 };
 
 /** The pool for n_threads; NULL for 1. */
@@ -207,6 +207,15 @@ struct window {
     vindex_hit *hits; /* [n, k] */
 };
 
+/** What a device did for a call, or why it did nothing. */
+struct device_answer {
+    char text[128];    /* its plan; "": the CPU answers */
+    char refusal[256]; /* "": none was asked */
+    uint32_t state;    /* vindex_state */
+    double predicted, bound;
+    uint64_t n_scored, n_reranked;
+};
+
 struct call {
     struct search *search;
     const vkern_table *kern;
@@ -231,6 +240,7 @@ struct call {
     struct effort effort;
     struct window window;
     struct plan plan;
+    struct device_answer device;
     struct worker *workers;
     struct stop stop;
     size_t group_first;            /* of the queries in flight, where rows are split */
@@ -377,6 +387,10 @@ void vindex__rerank_stream(struct worker *worker, struct collector *collector);
 void vindex__rerank_slots(struct worker *worker, struct collector *collector,
                           const struct part *part, const uint64_t *mask, uint32_t slot,
                           uint32_t end);
+
+/* device_call.c */
+/** Let the request's device answer. false: there is none, or it can not: the CPU is to. */
+bool vindex__device_answer(struct call *call, vindex_status *status);
 
 /* query.c */
 vindex_status vindex__call_answer(struct call *call, vindex_report *report);

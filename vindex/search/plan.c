@@ -370,6 +370,14 @@ void vindex__plan_text(const struct call *call, char *text, size_t size)
     const struct effort_plan *effort = &call->effort.plan;
     char how[48];
 
+    if (call->device.text[0]) {
+        snprintf(text, size, "%s", call->device.text);
+        return;
+    }
+    if (call->device.refusal[0]) { /* the reason first: what follows may be cut */
+        int n = snprintf(text, size, "cpu (device: %.72s), ", call->device.refusal);
+        if (n > 0 && (size_t)n < size) text += n, size -= (size_t)n;
+    }
     engine_text(call, how, sizeof how);
     if (call->plan.k_prime)
         snprintf(text, size,

@@ -393,6 +393,13 @@ static void fill_report(const struct call *call, int64_t started_ns, vindex_repo
     report->n_rows = call->n_live;
     report->n_scored = call->n_scored;
     report->n_reranked = call->n_reranked;
+    if (call->device.text[0]) {
+        report->state = call->device.state;
+        report->predicted = call->device.predicted;
+        report->bound = call->device.bound;
+        report->n_scored = call->device.n_scored;
+        report->n_reranked = call->device.n_reranked;
+    }
     report->elapsed_ns = (uint64_t)(vindex__now_ns() - started_ns);
     vindex__plan_text(call, report->plan, sizeof report->plan);
 }
@@ -419,6 +426,8 @@ vindex_status vindex__call_answer(struct call *call, vindex_report *report)
         vindex__hits_pad(call->hits, 0, request->n_queries * request->k);
         goto out;
     }
+    vindex__plan_make(call); /* a device asks k and limits of it */
+    if (vindex__device_answer(call, &st)) goto out;
     st = answer(call);
 out:
     fill_report(call, started_ns, report);

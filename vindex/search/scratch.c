@@ -70,6 +70,7 @@ void vindex__search_free(struct search *search)
     vindex__free_aligned(search->mask_memory.memory);
     vindex__free_aligned(search->work_memory.memory);
     vindex__free_aligned(search->audit_memory.memory);
+    vindex__free_aligned(search->device_memory.memory);
     vindex__free(search);
 }
 

@@ -27,6 +27,7 @@ struct search_request {
     int64_t deadline_ns;   /* on vindex__now_ns's clock; 0 = none */
     int (*cancel)(void *context);
     void *cancel_context;
+    struct device *device; /* asked first (device.h); NULL: the CPU alone */
 };
 
 /**

@@ -569,6 +569,7 @@ static vindex_status segment_part(struct blocks *store, const struct config *con
     part->min_id = record->min_id;
     part->max_id = record->max_id;
     part->seq = segment->seq;
+    part->nonce = record->nonce;
     part->segment = segment;
     return st;
 }

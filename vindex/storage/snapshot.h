@@ -56,6 +56,7 @@ struct part {
     int64_t min_id, max_id;
     uint64_t seq;          /* of the segment; 0 for the tail */
     const struct part_codes *codes; /* NULL: none (the tail, segments not encoded yet) */
+    const unsigned char *nonce; /* the segment's name, NONCE_BYTES; NULL for the tail */
     struct segment *segment; /* private to storage; NULL for the tail */
 };
 

@@ -1,0 +1,43 @@
+// vindex bins type=bf16 terms=1 q=1 n=1024 d=7 k=16 bins=128 recall=1.000000000e+00 override=-1
+module @vindex_bins {
+  func.func public @main(%q: tensor<1x7xbf16>, %db: tensor<1024x7xbf16>, %bias: tensor<1024xf32>)
+      -> (tensor<1x16xf32>, tensor<1x16xi32>) {
+    %s = stablehlo.dot_general %q, %db, contracting_dims = [1] x [1]
+         : (tensor<1x7xbf16>, tensor<1024x7xbf16>) -> tensor<1x1024xf32>
+    %b = stablehlo.broadcast_in_dim %bias, dims = [1] : (tensor<1024xf32>) -> tensor<1x1024xf32>
+    %t = stablehlo.add %s, %b : tensor<1x1024xf32>
+    %t3 = stablehlo.reshape %t : (tensor<1x1024xf32>) -> tensor<1x8x128xf32>
+    %w3 = stablehlo.iota dim = 1 : tensor<1x8x128xi32>
+    %v0 = stablehlo.constant dense<0xFF800000> : tensor<f32>
+    %x0 = stablehlo.constant dense<2147483647> : tensor<i32>
+    %m:2 = stablehlo.reduce(%t3 init: %v0), (%w3 init: %x0) across dimensions = [1]
+         : (tensor<1x8x128xf32>, tensor<1x8x128xi32>, tensor<f32>, tensor<i32>)
+         -> (tensor<1x128xf32>, tensor<1x128xi32>)
+      reducer(%a: tensor<f32>, %c: tensor<f32>) (%i: tensor<i32>, %j: tensor<i32>) {
+        %gt = stablehlo.compare GT, %a, %c : (tensor<f32>, tensor<f32>) -> tensor<i1>
+        %eq = stablehlo.compare EQ, %a, %c : (tensor<f32>, tensor<f32>) -> tensor<i1>
+        %lt = stablehlo.compare LT, %i, %j, SIGNED : (tensor<i32>, tensor<i32>) -> tensor<i1>
+        %e2 = stablehlo.and %eq, %lt : tensor<i1>
+        %p = stablehlo.or %gt, %e2 : tensor<i1>
+        %rv = stablehlo.select %p, %a, %c : tensor<i1>, tensor<f32>
+        %rx = stablehlo.select %p, %i, %j : tensor<i1>, tensor<i32>
+        stablehlo.return %rv, %rx : tensor<f32>, tensor<i32>
+      }
+    %lc = stablehlo.constant dense<128> : tensor<1x128xi32>
+    %wl = stablehlo.multiply %m#1, %lc : tensor<1x128xi32>
+    %ln = stablehlo.iota dim = 1 : tensor<1x128xi32>
+    %row = stablehlo.add %wl, %ln : tensor<1x128xi32>
+    %o:2 = "stablehlo.sort"(%m#0, %row) <{dimension = 1 : i64, is_stable = false}> ({
+      ^bb0(%a: tensor<f32>, %c: tensor<f32>, %i: tensor<i32>, %j: tensor<i32>):
+        %gt = stablehlo.compare GT, %a, %c : (tensor<f32>, tensor<f32>) -> tensor<i1>
+        %eq = stablehlo.compare EQ, %a, %c : (tensor<f32>, tensor<f32>) -> tensor<i1>
+        %lt = stablehlo.compare LT, %i, %j, SIGNED : (tensor<i32>, tensor<i32>) -> tensor<i1>
+        %e2 = stablehlo.and %eq, %lt : tensor<i1>
+        %p = stablehlo.or %gt, %e2 : tensor<i1>
+        stablehlo.return %p : tensor<i1>
+    }) : (tensor<1x128xf32>, tensor<1x128xi32>) -> (tensor<1x128xf32>, tensor<1x128xi32>)
+    %ov = stablehlo.slice %o#0 [0:1, 0:16] : (tensor<1x128xf32>) -> tensor<1x16xf32>
+    %ox = stablehlo.slice %o#1 [0:1, 0:16] : (tensor<1x128xi32>) -> tensor<1x16xi32>
+    return %ov, %ox : tensor<1x16xf32>, tensor<1x16xi32>
+  }
+}
