@@ -1,6 +1,6 @@
 /*
  * slots.h - included at the end of a level's file: makes its slots from all_keys, best, groups, collect,
- * any_nan, partition_i32/i64 and sink_i32/i64, for every type and both orders.
+ * find, take, any_nan, partition_i32/i64, sink_i32/i64 and sort, for every type and both orders.
  */
 #ifndef VKERN_TOPK_SLOTS_H
 #define VKERN_TOPK_SLOTS_H
@@ -22,6 +22,16 @@
                                  void *keys, uint32_t *positions)                                  \
     {                                                                                              \
         return collect(type, is_min, x, n, least, base, keys, positions);                          \
+    }                                                                                              \
+    static size_t find_##name(const void *x, size_t n, int64_t least, uint32_t *parcels,           \
+                              uint64_t *bits)                                                      \
+    {                                                                                              \
+        return find(type, is_min, x, n, least, parcels, bits);                                     \
+    }                                                                                              \
+    static size_t take_##name(const void *x, const uint32_t *parcels, const uint64_t *bits,        \
+                              size_t n, uint32_t base, void *keys, uint32_t *positions)            \
+    {                                                                                              \
+        return take(type, is_min, x, parcels, bits, n, base, keys, positions);                     \
     }
 #define VKERN_TOPK_TYPE(name, type)                                                                \
     VKERN_TOPK_ORDER(name##_max, type, false)                                                      \
@@ -43,6 +53,8 @@ VKERN_TOPK_TYPE(i64, VKERN_TOPK_I64)
     table->groups[type][0] = groups_##name##_max, table->groups[type][1] = groups_##name##_min;    \
     table->collect[type][0] = collect_##name##_max,                                                \
     table->collect[type][1] = collect_##name##_min;                                                \
+    table->find[type][0] = find_##name##_max, table->find[type][1] = find_##name##_min;            \
+    table->take[type][0] = take_##name##_max, table->take[type][1] = take_##name##_min;            \
     table->any_nan[type] = any_nan_##name
 
 #define VKERN_TOPK_FILL_ALL(table)                                                                 \
@@ -55,6 +67,7 @@ VKERN_TOPK_TYPE(i64, VKERN_TOPK_I64)
         VKERN_TOPK_FILL(i64, VKERN_TOPK_I64);                                                      \
         (table)->partition[0] = partition_i32, (table)->partition[1] = partition_i64;              \
         (table)->sink[0] = sink_i32, (table)->sink[1] = sink_i64;                                  \
+        (table)->sort = sort;                                                                      \
     } while (0)
 
 #endif
