@@ -117,6 +117,20 @@ VKERN_INLINE void groups(enum vkern_topk_type type, bool is_min, const void *x, 
     }
 }
 
+VKERN_INLINE void sample(enum vkern_topk_type type, bool is_min, const void *x, size_t step,
+                         size_t n_tiles, size_t depth, void *maxima)
+{
+    const size_t width = per_vector(type);
+
+    for (size_t t = 0; t < n_tiles; t++)
+        for (size_t c = 0; c < VKERN_TOPK_LANES; c += width) {
+            vector most = start(type, is_min);
+            for (size_t line = 0; line < depth; line++)
+                most = better(type, is_min, load(type, x, (line * n_tiles + t) * step + c), most);
+            store_keys(type, maxima, t * VKERN_TOPK_LANES + c, key_of_best(type, is_min, most));
+        }
+}
+
 /* ---- survivors --------------------------------------------------------------------------------- */
 
 enum { FIND_BLOCK = 2048 }; /* parcels; what is looked at twice is in L2 still */

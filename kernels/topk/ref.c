@@ -83,6 +83,20 @@ VKERN_INLINE void groups(enum vkern_topk_type type, bool is_min, const void *x, 
         }
 }
 
+VKERN_INLINE void sample(enum vkern_topk_type type, bool is_min, const void *x, size_t step,
+                         size_t n_tiles, size_t depth, void *maxima)
+{
+    for (size_t t = 0; t < n_tiles; t++)
+        for (size_t c = 0; c < VKERN_TOPK_LANES; c++) {
+            int64_t most = vkern_topk_worst(type);
+            for (size_t line = 0; line < depth; line++) {
+                const int64_t key = real_key(type, is_min, x, (line * n_tiles + t) * step + c);
+                if (key > most) most = key;
+            }
+            store_key(vkern_topk_is_wide(type), maxima, t * VKERN_TOPK_LANES + c, most);
+        }
+}
+
 VKERN_INLINE size_t collect(enum vkern_topk_type type, bool is_min, const void *x, size_t n,
                             int64_t least, uint32_t base, void *keys, uint32_t *positions)
 {

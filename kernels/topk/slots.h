@@ -1,5 +1,5 @@
 /*
- * slots.h - included at the end of a level's file: makes its slots from all_keys, best, groups, collect,
+ * slots.h - included at the end of a level's file: makes its slots from all_keys, best, groups, sample, collect,
  * find, take, any_nan, partition_i32/i64, sink_i32/i64 and sort, for every type and both orders.
  */
 #ifndef VKERN_TOPK_SLOTS_H
@@ -17,6 +17,11 @@
     static void groups_##name(const void *x, size_t n_tiles, size_t depth, void *maxima)           \
     {                                                                                              \
         groups(type, is_min, x, n_tiles, depth, maxima);                                           \
+    }                                                                                              \
+    static void sample_##name(const void *x, size_t step, size_t n_tiles, size_t depth,            \
+                              void *maxima)                                                        \
+    {                                                                                              \
+        sample(type, is_min, x, step, n_tiles, depth, maxima);                                     \
     }                                                                                              \
     static size_t collect_##name(const void *x, size_t n, int64_t least, uint32_t base,            \
                                  void *keys, uint32_t *positions)                                  \
@@ -51,6 +56,7 @@ VKERN_TOPK_TYPE(i64, VKERN_TOPK_I64)
     table->keys[type][0] = keys_##name##_max, table->keys[type][1] = keys_##name##_min;            \
     table->best[type][0] = best_##name##_max, table->best[type][1] = best_##name##_min;            \
     table->groups[type][0] = groups_##name##_max, table->groups[type][1] = groups_##name##_min;    \
+    table->sample[type][0] = sample_##name##_max, table->sample[type][1] = sample_##name##_min;    \
     table->collect[type][0] = collect_##name##_max,                                                \
     table->collect[type][1] = collect_##name##_min;                                                \
     table->find[type][0] = find_##name##_max, table->find[type][1] = find_##name##_min;            \

@@ -48,6 +48,13 @@ typedef int64_t vkern_topk_best_fn(const void *x, size_t n);
 typedef void vkern_topk_groups_fn(const void *x, size_t n_tiles, size_t depth, void *maxima);
 
 /**
+ * The same for sampled lines: line l of tile t is the 32 elements from (l * n_tiles + t) * step on. Those of
+ * a column lie far apart: where x is sorted, the best lines stand in different columns.
+ */
+typedef void vkern_topk_sample_fn(const void *x, size_t step, size_t n_tiles, size_t depth,
+                                  void *maxima);
+
+/**
  * Elements whose key is at least `least`, in order: keys[i] and positions[i] = base + index. `least` is
  * not below the worst infinity's key; NaN is passed over. Returns the count. Room for n + 64 entries.
  */
@@ -108,6 +115,7 @@ typedef struct vkern_topk_table {
     vkern_topk_keys_fn *keys[VKERN_TOPK_N_TYPES][2];
     vkern_topk_best_fn *best[VKERN_TOPK_N_TYPES][2];
     vkern_topk_groups_fn *groups[VKERN_TOPK_N_TYPES][2];
+    vkern_topk_sample_fn *sample[VKERN_TOPK_N_TYPES][2];
     vkern_topk_collect_fn *collect[VKERN_TOPK_N_TYPES][2];
     vkern_topk_find_fn *find[VKERN_TOPK_N_TYPES][2];
     vkern_topk_take_fn *take[VKERN_TOPK_N_TYPES][2];

@@ -7,11 +7,11 @@
  * the scores: all equal, ascending, all in one coarse bin. A `least` that was guessed too high shows at
  * the end, as fewer than k survivors.
  *
- * The algorithm guesses the threshold from a sample: tiles of 256 elements spread over the row, of which the
- * maxima of columns of 8 are looked at. With f the sampled share, the k-th lies near rank k f of the
- * sample; the guess is kf + 2.3 sqrt(kf) + 1.5 deep, so it fails for one row in a hundred of random
- * order, and leaves about k + 2.3 sqrt(k / f) + 1.5 / f survivors. A guess that failed is made again,
- * twice as deep and more.
+ * The algorithm guesses the threshold from a sample: lines of 32 elements spread over the row, of which the
+ * maxima of columns of 8 (fewer where k is large) are looked at. With f the sampled share, the k-th lies
+ * near rank k f of the sample; the guess is kf + 2.3 sqrt(kf) + 1.5 deep, so it fails for one row in a
+ * hundred of random order, and leaves about k + 2.3 sqrt(k / f) + 1.5 / f survivors. A guess that failed
+ * is made again, twice as deep and more.
  */
 #include <assert.h>
 #include <math.h>
@@ -20,8 +20,7 @@
 #include "topk/row.h"
 
 enum {
-    DEPTH = 8, /* lines of a sampled tile: few maxima, and hardly two winners behind one */
-    TILE = DEPTH * VKERN_TOPK_LANES,
+    DEPTH = 8,            /* sampled lines of a column: few maxima, and hardly two winners in one */
     LEAST_ROOM = 512,     /* less room left in the buffer: reduce it first */
     FOUND_AT_ONCE = 2080, /* parcels, 520 KiB of f32: what is taken out of them is in L2 still */
     SAMPLED_MIN = 4096    /* shorter rows are read as fast as they are sampled */
@@ -137,51 +136,43 @@ void vindex__topk_by_keys(struct topk_context *c, struct topk_span span, size_t 
 
 /* ---- the algorithm ----------------------------------------------------------------------------- */
 
-/* A tile costs about 25 ns, a survivor too many 7: least near here, from 10 of 2^17 to 1000 of 2^20. */
-static size_t tiles_of_sample(size_t n, size_t k)
+/* Lines of a sample. One costs about 4 ns, a survivor too many 9: least near here, from 10 of 2^17 to 1000
+ * of 2^20. */
+static size_t lines_of_sample(size_t n, size_t k)
 {
-    const size_t wanted = (size_t)(12 + .06 * cbrt((double)n * (double)k)), most = n / (4 * TILE);
+    const size_t wanted = (size_t)(12 + .06 * cbrt((double)n * (double)k)) * DEPTH;
+    const size_t most = n / (4 * VKERN_TOPK_LANES) / DEPTH * DEPTH;
 
     return wanted < most ? wanted : most;
 }
 
 size_t vindex__topk_threshold_room(size_t n, size_t k)
 {
-    return VKERN_TOPK_LANES * (tiles_of_sample(n, k) + 1);
-}
-
-/* Maxima of sampled tiles into c->groups; returns how many tiles. */
-static size_t take_sample(struct topk_context *c, struct topk_span span, size_t k)
-{
-    const size_t n_tiles = tiles_of_sample(span.n, k);
-    const double step = (double)(span.n - TILE) / (double)n_tiles;
-
-    for (size_t i = 0; i < n_tiles; i++) {
-        /* The middle of each part: a sorted row's best lie in the first or last, and are not all seen. */
-        const size_t from = (size_t)(((double)i + .5) * step);
-        c->table->groups[c->type][c->is_min](
-            vindex__topk_at(c, span.x, from), 1, DEPTH,
-            vindex__topk_keys_from(c, c->groups, i * VKERN_TOPK_LANES));
-    }
-    return n_tiles;
+    return VKERN_TOPK_LANES * (lines_of_sample(n, k) + 1);
 }
 
 int64_t vindex__topk_guess(struct topk_context *c, struct topk_span span, size_t k, double slack)
 {
     const int64_t worst = vkern_topk_worst(c->type);
-    size_t n_tiles, n_above;
-    double depth;
+    const size_t n_lines = lines_of_sample(span.n, k);
+    size_t n_maxima, n_above, step, depth = DEPTH;
+    double rank;
     int64_t key;
 
     if (span.n < SAMPLED_MIN || k > span.n / 4) return worst;
-    n_tiles = take_sample(c, span, k);
-    depth = (double)k * (double)(n_tiles * TILE) / (double)span.n;
-    depth += slack * (2.3 * sqrt(depth) + 1.5);
+    while (depth > 1 && k * depth > span.n / 6) /* else winners hide behind winners */
+        depth /= 2;
+    n_maxima = n_lines / depth * VKERN_TOPK_LANES;
+    rank = (double)k * (double)(n_lines * VKERN_TOPK_LANES) / (double)span.n;
+    rank += slack * (2.3 * sqrt(rank) + 1.5);
     if (slack > 1)
-        depth += VKERN_TOPK_LANES; /* a tile at the row's peak is all winners: beyond it */
-    if (depth > (double)(n_tiles * VKERN_TOPK_LANES) / 2) return worst;
-    key = vindex__topk_kth(c, c->groups, n_tiles * VKERN_TOPK_LANES, (size_t)depth, c->below,
-                           &n_above);
+        rank += VKERN_TOPK_LANES; /* a line at the row's peak is all winners: beyond it */
+    if (rank > (double)n_maxima / 2) return worst;
+    step = (span.n - VKERN_TOPK_LANES) / n_lines;
+    /* From the middle of each part: a sorted row's best lie in the first or last, and are not all seen. */
+    c->table->sample[c->type][c->is_min](vindex__topk_at(c, span.x, step / 2), step,
+                                         n_lines / depth, depth, c->groups);
+    key = vindex__topk_kth(c, c->groups, n_maxima, (size_t)rank, c->below, &n_above);
     return key < worst ? worst : key;
 }
 
