@@ -230,6 +230,8 @@ static vindex_status bench_init(struct bench *b, const struct settings *s, vinde
     b->options.bins = s->bins, b->options.per_bin = s->per_bin, b->options.pool = pool;
     st = vindex_topk_make_plan(&b->options, &b->plan);
     if (st != VINDEX_OK) return st;
+    b->options.algo = b->plan.algo; /* planned once, as vindex_topk.h advises */
+    b->options.bins = b->plan.bins, b->options.per_bin = b->plan.per_bin;
     out = (size_t)(s->rows * b->plan.out_len);
     b->x = aligned_alloc(64, (n * value_bytes(s->type) + 63) / 64 * 64);
     b->workspace = malloc(b->plan.workspace_bytes);
