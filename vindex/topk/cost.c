@@ -29,6 +29,7 @@ static const struct units level_units[] = {
 };
 
 enum {
+    BLOCK_MAX = 4096,     /* as in argmax.c: the block with the largest is looked at again */
     START_NS = 400,       /* checking a call, opening its contexts */
     GROUPED_BEST_NS = 35, /* one of the k best, out of scattered groups */
     FAR_BYTES = 1 << 20,  /* rows beyond L2: what is read again is far away */
@@ -74,7 +75,10 @@ double vindex__topk_cost(const vkern_topk_table *table, enum vkern_topk_type typ
     const double width = vkern_topk_size(type) == 8 ? 2 : 1; /* half as many lanes */
 
     switch (algo) {
-    case VINDEX_TOPK_ARGMAX: return START_NS + width * u->group_scan * elements;
+    case VINDEX_TOPK_ARGMAX:
+        return START_NS + .05 * fmin(elements, BLOCK_MAX) +
+               width * u->group_scan * elements *
+                   (n * vkern_topk_size(type) > FAR_BYTES ? 1.12 : 1);
     case VINDEX_TOPK_THRESHOLD: return START_NS + width * cost_of_threshold(u, n, k);
     case VINDEX_TOPK_GROUPMAX:
         if (vindex__topk_group_depth(n, k) > 0)

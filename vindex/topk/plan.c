@@ -152,18 +152,15 @@ static double cost_of(const struct topk_job *job, vindex_topk_algo algo)
 
 static void choose_exact(struct topk_job *job)
 {
-    static const vindex_topk_algo candidates[] = {VINDEX_TOPK_GROUPMAX, VINDEX_TOPK_THRESHOLD,
-                                                  VINDEX_TOPK_QSELECT, VINDEX_TOPK_RADIX};
+    static const vindex_topk_algo candidates[] = {VINDEX_TOPK_ARGMAX, VINDEX_TOPK_GROUPMAX,
+                                                  VINDEX_TOPK_THRESHOLD, VINDEX_TOPK_QSELECT,
+                                                  VINDEX_TOPK_RADIX};
     vindex_topk_plan *p = &job->plan;
 
-    if (job->options.k == 1) {
-        p->algo = VINDEX_TOPK_ARGMAX;
-        p->cost_ns = cost_of(job, VINDEX_TOPK_ARGMAX);
-        return;
-    }
     p->cost_ns = INFINITY;
     for (size_t i = 0; i < sizeof candidates / sizeof *candidates; i++) {
         const double cost = cost_of(job, candidates[i]);
+        if (candidates[i] == VINDEX_TOPK_ARGMAX && job->options.k != 1) continue;
         if (candidates[i] == VINDEX_TOPK_RADIX && vkern_topk_size(type_of(job)) != 2) continue;
         if (cost < p->cost_ns) p->algo = (uint32_t)candidates[i], p->cost_ns = cost;
     }
