@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernels/init.h"
+#include "kernels/topk/sort.h"
 #include "kernels/topk/topk.h"
 
 VKERN_INLINE uint64_t load(enum vkern_topk_type type, const void *x, size_t i)
@@ -82,6 +83,20 @@ VKERN_INLINE void groups(enum vkern_topk_type type, bool is_min, const void *x, 
         }
 }
 
+VKERN_INLINE void sample(enum vkern_topk_type type, bool is_min, const void *x, size_t step,
+                         size_t n_tiles, size_t depth, void *maxima)
+{
+    for (size_t t = 0; t < n_tiles; t++)
+        for (size_t c = 0; c < VKERN_TOPK_LANES; c++) {
+            int64_t most = vkern_topk_worst(type);
+            for (size_t line = 0; line < depth; line++) {
+                const int64_t key = real_key(type, is_min, x, (line * n_tiles + t) * step + c);
+                if (key > most) most = key;
+            }
+            store_key(vkern_topk_is_wide(type), maxima, t * VKERN_TOPK_LANES + c, most);
+        }
+}
+
 VKERN_INLINE size_t collect(enum vkern_topk_type type, bool is_min, const void *x, size_t n,
                             int64_t least, uint32_t base, void *keys, uint32_t *positions)
 {
@@ -94,6 +109,39 @@ VKERN_INLINE size_t collect(enum vkern_topk_type type, bool is_min, const void *
         count += key >= least;
     }
     return count;
+}
+
+VKERN_INLINE size_t find(enum vkern_topk_type type, bool is_min, const void *x, size_t n_parcels,
+                         int64_t least, uint32_t *parcels, uint64_t *bits)
+{
+    size_t n = 0;
+
+    for (size_t p = 0; p < n_parcels; p++) {
+        bits[n] = 0;
+        parcels[n] = (uint32_t)p;
+        for (size_t i = 0; i < VKERN_TOPK_PARCEL; i++) {
+            const uint64_t element = load(type, x, p * VKERN_TOPK_PARCEL + i);
+            bits[n] |= (uint64_t)(vkern_topk_key(type, is_min, false, element) >= least) << i;
+        }
+        n += bits[n] != 0;
+    }
+    return n;
+}
+
+VKERN_INLINE size_t take(enum vkern_topk_type type, bool is_min, const void *x,
+                         const uint32_t *parcels, const uint64_t *bits, size_t n_parcels,
+                         uint32_t base, void *keys, uint32_t *positions)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < n_parcels; i++)
+        for (uint64_t left = bits[i]; left; left &= left - 1) {
+            const uint32_t at = parcels[i] * VKERN_TOPK_PARCEL + (uint32_t)__builtin_ctzll(left);
+            store_key(vkern_topk_is_wide(type), keys, n,
+                      vkern_topk_key(type, is_min, false, load(type, x, at)));
+            positions[n++] = base + at;
+        }
+    return n;
 }
 
 #define VKERN_TOPK_PARTITION(name, key_type)                                                       \
@@ -145,6 +193,11 @@ VKERN_TOPK_PARTITION(partition_i64, int64_t)
     }
 VKERN_TOPK_SINK(sink_i32, int32_t)
 VKERN_TOPK_SINK(sink_i64, int64_t)
+
+static void sort(int32_t *keys, uint32_t *positions, size_t n, void *spare)
+{
+    vkern_topk_sort_plain(keys, positions, n, spare);
+}
 
 #include "kernels/topk/slots.h"
 

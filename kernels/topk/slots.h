@@ -1,6 +1,6 @@
 /*
- * slots.h - included at the end of a level's file: makes its slots from all_keys, best, groups, collect,
- * any_nan, partition_i32/i64 and sink_i32/i64, for every type and both orders.
+ * slots.h - included at the end of a level's file: makes its slots from all_keys, best, groups, sample, collect,
+ * find, take, any_nan, partition_i32/i64, sink_i32/i64 and sort, for every type and both orders.
  */
 #ifndef VKERN_TOPK_SLOTS_H
 #define VKERN_TOPK_SLOTS_H
@@ -18,10 +18,25 @@
     {                                                                                              \
         groups(type, is_min, x, n_tiles, depth, maxima);                                           \
     }                                                                                              \
+    static void sample_##name(const void *x, size_t step, size_t n_tiles, size_t depth,            \
+                              void *maxima)                                                        \
+    {                                                                                              \
+        sample(type, is_min, x, step, n_tiles, depth, maxima);                                     \
+    }                                                                                              \
     static size_t collect_##name(const void *x, size_t n, int64_t least, uint32_t base,            \
                                  void *keys, uint32_t *positions)                                  \
     {                                                                                              \
         return collect(type, is_min, x, n, least, base, keys, positions);                          \
+    }                                                                                              \
+    static size_t find_##name(const void *x, size_t n, int64_t least, uint32_t *parcels,           \
+                              uint64_t *bits)                                                      \
+    {                                                                                              \
+        return find(type, is_min, x, n, least, parcels, bits);                                     \
+    }                                                                                              \
+    static size_t take_##name(const void *x, const uint32_t *parcels, const uint64_t *bits,        \
+                              size_t n, uint32_t base, void *keys, uint32_t *positions)            \
+    {                                                                                              \
+        return take(type, is_min, x, parcels, bits, n, base, keys, positions);                     \
     }
 #define VKERN_TOPK_TYPE(name, type)                                                                \
     VKERN_TOPK_ORDER(name##_max, type, false)                                                      \
@@ -41,8 +56,11 @@ VKERN_TOPK_TYPE(i64, VKERN_TOPK_I64)
     table->keys[type][0] = keys_##name##_max, table->keys[type][1] = keys_##name##_min;            \
     table->best[type][0] = best_##name##_max, table->best[type][1] = best_##name##_min;            \
     table->groups[type][0] = groups_##name##_max, table->groups[type][1] = groups_##name##_min;    \
+    table->sample[type][0] = sample_##name##_max, table->sample[type][1] = sample_##name##_min;    \
     table->collect[type][0] = collect_##name##_max,                                                \
     table->collect[type][1] = collect_##name##_min;                                                \
+    table->find[type][0] = find_##name##_max, table->find[type][1] = find_##name##_min;            \
+    table->take[type][0] = take_##name##_max, table->take[type][1] = take_##name##_min;            \
     table->any_nan[type] = any_nan_##name
 
 #define VKERN_TOPK_FILL_ALL(table)                                                                 \
@@ -55,6 +73,7 @@ VKERN_TOPK_TYPE(i64, VKERN_TOPK_I64)
         VKERN_TOPK_FILL(i64, VKERN_TOPK_I64);                                                      \
         (table)->partition[0] = partition_i32, (table)->partition[1] = partition_i64;              \
         (table)->sink[0] = sink_i32, (table)->sink[1] = sink_i64;                                  \
+        (table)->sort = sort;                                                                      \
     } while (0)
 
 #endif

@@ -48,11 +48,33 @@ typedef int64_t vkern_topk_best_fn(const void *x, size_t n);
 typedef void vkern_topk_groups_fn(const void *x, size_t n_tiles, size_t depth, void *maxima);
 
 /**
+ * The same for sampled lines: line l of tile t is the 32 elements from (l * n_tiles + t) * step on. Those of
+ * a column lie far apart: where x is sorted, the best lines stand in different columns.
+ */
+typedef void vkern_topk_sample_fn(const void *x, size_t step, size_t n_tiles, size_t depth,
+                                  void *maxima);
+
+/**
  * Elements whose key is at least `least`, in order: keys[i] and positions[i] = base + index. `least` is
  * not below the worst infinity's key; NaN is passed over. Returns the count. Room for n + 64 entries.
  */
 typedef size_t vkern_topk_collect_fn(const void *x, size_t n, int64_t least, uint32_t base,
                                      void *keys, uint32_t *positions);
+
+/* Elements whose survivors are the bits of a word. */
+#define VKERN_TOPK_PARCEL 64
+
+/**
+ * Parcels with an element whose key is at least `least` (as for collect), of n_parcels, ascending, and
+ * for each the bits of its elements that are. Returns the count. Room for n_parcels + 16 of both.
+ */
+typedef size_t vkern_topk_find_fn(const void *x, size_t n_parcels, int64_t least, uint32_t *parcels,
+                                  uint64_t *bits);
+
+/** Keys and positions (base + index) of what was found in some parcels of x; returns how many. Room for 64
+ *  more than that. */
+typedef size_t vkern_topk_take_fn(const void *x, const uint32_t *parcels, const uint64_t *bits,
+                                  size_t n_parcels, uint32_t base, void *keys, uint32_t *positions);
 
 /**
  * Keys above the pivot to the front of `keys` (returned: how many), those below it to `below` (*n_below
@@ -80,6 +102,12 @@ struct vkern_topk_lists {
 typedef void vkern_topk_sink_fn(const struct vkern_topk_lists *lists, const void *keys,
                                 size_t n_tiles, uint32_t first_tile);
 
+/**
+ * Sort candidates by key, best first, equals in the order of position they come in. spare: 16 bytes for each
+ * and 64 more, 8-byte aligned; keys and positions have room for 16 more.
+ */
+typedef void vkern_topk_sort_fn(int32_t *keys, uint32_t *positions, size_t n, void *spare);
+
 typedef struct vkern_topk_table {
     enum vkern_level level;
     const char *level_name;
@@ -87,11 +115,15 @@ typedef struct vkern_topk_table {
     vkern_topk_keys_fn *keys[VKERN_TOPK_N_TYPES][2];
     vkern_topk_best_fn *best[VKERN_TOPK_N_TYPES][2];
     vkern_topk_groups_fn *groups[VKERN_TOPK_N_TYPES][2];
+    vkern_topk_sample_fn *sample[VKERN_TOPK_N_TYPES][2];
     vkern_topk_collect_fn *collect[VKERN_TOPK_N_TYPES][2];
+    vkern_topk_find_fn *find[VKERN_TOPK_N_TYPES][2];
+    vkern_topk_take_fn *take[VKERN_TOPK_N_TYPES][2];
     vkern_topk_any_nan_fn *any_nan[VKERN_TOPK_N_TYPES];
     /* [1: 64-bit keys] */
     vkern_topk_partition_fn *partition[2];
     vkern_topk_sink_fn *sink[2];
+    vkern_topk_sort_fn *sort;
 } vkern_topk_table;
 
 /** The process's table, at the level of vkern_get. Thread-safe. */

@@ -5,38 +5,19 @@
  * comparison's bits one at a time, and a partition compresses halves of four 32-bit lanes by a table.
  */
 #include "kernels/init.h"
+#include "kernels/topk/sort.h"
 #include "kernels/topk/topk.h"
 
 #if VKERN_X86
 #include <immintrin.h>
 #include <string.h>
 
-VKERN_INLINE size_t per_vector(enum vkern_topk_type type)
-{
-    return 32 / vkern_topk_size(type);
-}
+typedef __m256i vector;
 
 VKERN_INLINE __m256i load(enum vkern_topk_type type, const void *x, size_t i)
 {
     return _mm256_loadu_si256(
         (const __m256i *)((const unsigned char *)x + i * vkern_topk_size(type)));
-}
-
-VKERN_INLINE int64_t one_key(enum vkern_topk_type type, bool is_min, bool nan_is_best,
-                             const void *x, size_t i)
-{
-    uint64_t bits = 0;
-
-    memcpy(&bits, (const unsigned char *)x + i * vkern_topk_size(type), vkern_topk_size(type));
-    return vkern_topk_key(type, is_min, nan_is_best, bits);
-}
-
-VKERN_INLINE void store_one(bool is_wide, void *keys, size_t i, int64_t key)
-{
-    if (is_wide)
-        ((int64_t *)keys)[i] = key;
-    else
-        ((int32_t *)keys)[i] = (int32_t)key;
 }
 
 /* ---- keys -------------------------------------------------------------------------------------- */
@@ -113,18 +94,6 @@ VKERN_INLINE void store_keys(enum vkern_topk_type type, void *keys, size_t i, __
     }
 }
 
-VKERN_INLINE void all_keys(enum vkern_topk_type type, bool is_min, const void *x, size_t n,
-                           bool nan_is_best, void *keys)
-{
-    const size_t step = per_vector(type);
-    size_t i = 0;
-
-    for (; i + step <= n; i += step)
-        store_keys(type, keys, i, key_of(type, is_min, nan_is_best, load(type, x, i)));
-    for (; i < n; i++)
-        store_one(vkern_topk_is_wide(type), keys, i, one_key(type, is_min, nan_is_best, x, i));
-}
-
 /* ---- maxima ------------------------------------------------------------------------------------ */
 
 /* Where a maximum starts: no element is worse, NaN aside. */
@@ -183,59 +152,17 @@ VKERN_INLINE __m256i key_of_best(enum vkern_topk_type type, bool is_min, __m256i
     return vkern_topk_size(type) == 2 ? most : key_of(type, is_min, false, most);
 }
 
-VKERN_INLINE int64_t best(enum vkern_topk_type type, bool is_min, const void *x, size_t n)
+VKERN_INLINE int64_t reduce(enum vkern_topk_type type, __m256i keys)
 {
-    const size_t step = per_vector(type);
-    const __m256i worst = start(type, is_min);
-    __m256i a = worst, b = worst, c = worst, d = worst;
-    int64_t most = vkern_topk_worst(type), lanes[8];
+    int64_t lanes[8], most = INT64_MIN;
     int32_t narrow[16];
-    size_t i = 0;
 
-    for (; i + 4 * step <= n; i += 4 * step) {
-        a = better(type, is_min, load(type, x, i), a);
-        b = better(type, is_min, load(type, x, i + step), b);
-        c = better(type, is_min, load(type, x, i + 2 * step), c);
-        d = better(type, is_min, load(type, x, i + 3 * step), d);
-    }
-    for (; i + step <= n; i += step)
-        a = better(type, is_min, load(type, x, i), a);
-    a = better_of_two(type, is_min, better_of_two(type, is_min, a, b),
-                      better_of_two(type, is_min, c, d));
-    store_keys(type, vkern_topk_is_wide(type) ? (void *)lanes : (void *)narrow, 0,
-               key_of_best(type, is_min, a));
-    for (size_t j = 0; j < step; j++) {
+    store_keys(type, vkern_topk_is_wide(type) ? (void *)lanes : (void *)narrow, 0, keys);
+    for (size_t j = 0; j < sizeof keys / vkern_topk_size(type); j++) {
         const int64_t key = vkern_topk_is_wide(type) ? lanes[j] : narrow[j];
         if (key > most) most = key;
     }
-    for (; i < n; i++) {
-        const int64_t key = one_key(type, is_min, false, x, i);
-        if (key > most) most = key;
-    }
     return most;
-}
-
-/* Two lines at a time keep the maxima independent. */
-VKERN_INLINE void groups(enum vkern_topk_type type, bool is_min, const void *x, size_t n_tiles,
-                         size_t depth, void *maxima)
-{
-    const size_t step = per_vector(type), chains = VKERN_TOPK_LANES / step;
-    const __m256i worst = start(type, is_min);
-
-    for (size_t t = 0; t < n_tiles; t++) {
-        const size_t first = t * depth * VKERN_TOPK_LANES;
-        __m256i most[8];
-        for (size_t c = 0; c < chains; c++)
-            most[c] = worst;
-        for (size_t line = 0; line < depth; line++)
-            for (size_t c = 0; c < chains; c++)
-                most[c] =
-                    better(type, is_min, load(type, x, first + line * VKERN_TOPK_LANES + c * step),
-                           most[c]);
-        for (size_t c = 0; c < chains; c++)
-            store_keys(type, maxima, t * VKERN_TOPK_LANES + c * step,
-                       key_of_best(type, is_min, most[c]));
-    }
 }
 
 /* ---- NaN --------------------------------------------------------------------------------------- */
@@ -257,20 +184,6 @@ VKERN_INLINE bool is_any_nan(enum vkern_topk_type type, __m256i x)
                    magnitude, _mm256_set1_epi16((short)vkern_topk_infinity(type)))) != 0;
     }
     }
-}
-
-VKERN_INLINE bool any_nan(enum vkern_topk_type type, const void *x, size_t n)
-{
-    const size_t step = per_vector(type);
-    bool found = false;
-    size_t i = 0;
-
-    if (!vkern_topk_is_float(type)) return false;
-    for (; i + step <= n && !found; i += step)
-        found = is_any_nan(type, load(type, x, i));
-    for (; i < n && !found; i++)
-        found = one_key(type, false, false, x, i) < vkern_topk_worst(type);
-    return found;
 }
 
 /* ---- survivors --------------------------------------------------------------------------------- */
@@ -317,31 +230,50 @@ VKERN_INLINE __m256i limit_of(enum vkern_topk_type type, bool is_min, int64_t le
     }
 }
 
-VKERN_INLINE size_t collect(enum vkern_topk_type type, bool is_min, const void *x, size_t n,
-                            int64_t least, uint32_t base, void *keys, uint32_t *positions)
+/* Some bit if the maximum, a key for 16-bit types, reaches the limit. */
+VKERN_INLINE uint32_t best_reaches(enum vkern_topk_type type, bool is_min, __m256i most,
+                                   __m256i limit)
 {
-    const size_t step = per_vector(type);
-    const __m256i limit = limit_of(type, is_min, least);
-    size_t count = 0, i = 0;
+    return vkern_topk_size(type) == 2
+               ? ~(uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi16(limit, most))
+               : reaches(type, is_min, most, limit);
+}
 
-    for (; i + 4 * step <= n; i += 4 * step) {
-        uint64_t bits = 0;
-        for (size_t j = 0; j < 4; j++)
-            bits |= (uint64_t)reaches(type, is_min, load(type, x, i + j * step), limit) << j * step;
-        for (; bits; bits &= bits - 1) {
-            const size_t at = i + (size_t)__builtin_ctzll(bits);
-            store_one(vkern_topk_is_wide(type), keys, count, one_key(type, is_min, false, x, at));
-            positions[count++] = base + (uint32_t)at;
-        }
-    }
-    for (; i < n; i++) {
-        const int64_t key = one_key(type, is_min, false, x, i);
-        store_one(vkern_topk_is_wide(type), keys, count, key);
-        positions[count] = base + (uint32_t)i;
-        count += key >= least;
+/* A bit for each element of the parcel at i that reaches the limit. */
+VKERN_INLINE uint64_t parcel_bits(enum vkern_topk_type type, bool is_min, const void *x, size_t i,
+                                  __m256i limit)
+{
+    const size_t step = 32 / vkern_topk_size(type);
+    uint64_t bits = 0;
+
+#pragma GCC unroll 16
+    for (size_t j = 0; j < VKERN_TOPK_PARCEL; j += step)
+        bits |= (uint64_t)reaches(type, is_min, load(type, x, i + j), limit) << j;
+    return bits;
+}
+
+VKERN_INLINE size_t append_many(uint64_t bits, uint32_t position, uint32_t *to)
+{
+    const uint32_t *first = to;
+
+    for (; bits; bits &= bits - 1)
+        *to++ = position + (uint32_t)__builtin_ctzll(bits);
+    return (size_t)(to - first);
+}
+
+/* base plus the numbers of what is not 0. */
+VKERN_INLINE size_t list_nonzero(const uint32_t *x, size_t n, uint32_t base, uint32_t *to)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        to[count] = base + (uint32_t)i;
+        count += x[i] != 0;
     }
     return count;
 }
+
+#include "kernels/topk/loops.h"
 
 /* ---- partition --------------------------------------------------------------------------------- */
 
@@ -539,6 +471,11 @@ static void sink_i64(const struct vkern_topk_lists *l, const void *keys, size_t 
                      uint32_t first_tile)
 {
     sink(true, l, keys, n_tiles, first_tile);
+}
+
+static void sort(int32_t *keys, uint32_t *positions, size_t n, void *spare)
+{
+    vkern_topk_sort_plain(keys, positions, n, spare);
 }
 
 #include "kernels/topk/slots.h"

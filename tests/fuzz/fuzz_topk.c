@@ -2,8 +2,9 @@
  * fuzz_topk.c - bytes to a selection: shape, options and scores; every algorithm must give the plain
  * reference's answer. A libFuzzer target:
  *
- *     clang -fsanitize=fuzzer,address,undefined ... tests/fuzz/fuzz_topk.c tests/topk/helper_topk.c
- *     ./fuzz_topk tests/fuzz/corpus_topk
+ *     cmake -B build-fuzz -DCMAKE_C_COMPILER=clang -DVINDEX_FUZZ=ON -DVINDEX_SANITIZE=address,undefined
+ *     cmake --build build-fuzz --target fuzz_topk
+ *     build-fuzz/fuzz/fuzz_topk tests/fuzz/corpus_topk
  *
  * Layout of an input: 8 bytes of options, then scores' raw bits (repeated where the row is longer).
  */

@@ -1,38 +1,10 @@
 /*
- * test_slow_topk.c - the corpus of fuzz_topk.c, and a million rows of bytes drawn by chance, through it.
+ * test_slow_topk.c - a million rows of bytes drawn by chance through fuzz_topk.c.
  */
 #include "common/cmocka.h"
 
-#include <dirent.h>
-#include <string.h>
-
 #include "fuzz/fuzz_topk.c"
 #include "topk/helper_topk.c"
-
-static void the_corpus_passes(void **state)
-{
-    const char *folder = VINDEX_SOURCE_DIR "/tests/fuzz/corpus_topk";
-    DIR *dir = opendir(folder);
-    struct dirent *entry;
-    size_t n = 0;
-    (void)state;
-
-    assert_non_null(dir);
-    while ((entry = readdir(dir))) {
-        char path[1024];
-        uint8_t bytes[4096];
-        FILE *file;
-        if (entry->d_name[0] == '.') continue;
-        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-        file = fopen(path, "rb");
-        assert_non_null(file);
-        LLVMFuzzerTestOneInput(bytes, fread(bytes, 1, sizeof bytes, file));
-        fclose(file);
-        n++;
-    }
-    closedir(dir);
-    assert_true(n >= 10);
-}
 
 static void a_million_rows_pass(void **state)
 {
@@ -58,7 +30,6 @@ static void a_million_rows_pass(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_corpus_passes),
         cmocka_unit_test(a_million_rows_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

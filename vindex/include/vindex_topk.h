@@ -169,7 +169,8 @@ typedef struct vindex_topk_output {
     }
 
 /**
- * Select in every row.
+ * Select in every row. A call plans by itself; with a recall below 1 that takes about as long as a row of
+ * 100,000, which later calls save by taking algo, bins and per_bin from a plan.
  *
  * @param scores     [in]  shape [rows, len], in_stride apart. Elements past a row's length are not read.
  * @param ids        [in]  payload, shape [rows, len], id_stride apart; NULL = the position 0, 1, ...

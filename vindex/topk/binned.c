@@ -167,6 +167,7 @@ static bool select_near_the_top(struct topk_context *c, struct topk_span span, s
         vindex__topk_filter_push(&filter, 0, span.n);
         if (filter.least != least) return false; /* ties or a bad guess: the buffer was reduced */
         if (!vindex__topk_filter_close(&filter)) continue;
+        if (slack == 1 && c->found.n > k + k / 8) vindex__topk_trim(c, &c->found, k + k / 8);
         vindex__topk_sort(c, &c->found);
         c->found.is_sorted = take_places(c, k, bins, is_proven);
         if (c->found.is_sorted) return true;

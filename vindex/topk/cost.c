@@ -13,7 +13,7 @@
 struct units {
     double scan;       /* an element compared with a threshold */
     double group_scan; /* an element that enters a group's maximum */
-    double sample;     /* a sampled element, until the threshold is guessed */
+    double sample;     /* an element of a sampled line, until the threshold is guessed */
     double survivor;   /* an element that reaches the threshold, until it is in the result */
     double group;      /* a group's maximum, until the bound is known */
     double line;       /* an element of a group that is read again */
@@ -23,14 +23,15 @@ struct units {
 };
 
 static const struct units level_units[] = {
-    {5.0, 1.7, 5.0, 14, 3.0, 2.0, 7.1, 3.0, 60},    /* ref */
-    {.055, .057, 2.0, 25, .40, 1.9, .90, 1.7, 20},  /* avx2 */
-    {.037, .042, .90, 17, .30, 1.9, .75, 1.54, 15}, /* avx512 */
+    {5.0, 1.7, 3.0, 14, 3.0, 2.0, 7.1, 3.0, 60},    /* ref */
+    {.055, .057, .40, 19, .40, 1.2, .90, 1.7, 20},  /* avx2 */
+    {.042, .042, .25, 14, .30, 1.2, .75, 1.54, 15}, /* avx512 */
 };
 
 enum {
-    START_NS = 500,       /* checking a call, opening its contexts */
-    GROUPED_BEST_NS = 60, /* one of the k best, out of scattered groups */
+    BLOCK_MAX = 4096,     /* as in argmax.c: the block with the largest is looked at again */
+    START_NS = 400,       /* checking a call, opening its contexts */
+    GROUPED_BEST_NS = 35, /* one of the k best, out of scattered groups */
     FAR_BYTES = 1 << 20,  /* rows beyond L2: what is read again is far away */
     SAMPLED_MIN = 4096    /* as in threshold.c */
 };
@@ -74,7 +75,10 @@ double vindex__topk_cost(const vkern_topk_table *table, enum vkern_topk_type typ
     const double width = vkern_topk_size(type) == 8 ? 2 : 1; /* half as many lanes */
 
     switch (algo) {
-    case VINDEX_TOPK_ARGMAX: return START_NS + width * u->group_scan * elements;
+    case VINDEX_TOPK_ARGMAX:
+        return START_NS + .05 * fmin(elements, BLOCK_MAX) +
+               width * u->group_scan * elements *
+                   (n * vkern_topk_size(type) > FAR_BYTES ? 1.12 : 1);
     case VINDEX_TOPK_THRESHOLD: return START_NS + width * cost_of_threshold(u, n, k);
     case VINDEX_TOPK_GROUPMAX:
         if (vindex__topk_group_depth(n, k) > 0)

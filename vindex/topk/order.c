@@ -6,12 +6,14 @@
  * to fail; after some rounds the pivot is the middle of the keys' range instead, which ends within as
  * many rounds as a key has bits.
  *
- * Sort: insertion for few, else by digits from the least, on the distance to the best key: as many bytes
- * as the candidates really span. It is stable, so ties stay in order of position.
+ * Sort: of 32-bit keys a kernel (kernels/topk/sort.h); of 64-bit ones insertion for few, else by digits from
+ * the least, on the distance to the best key: as many bytes as the candidates really span. It is stable,
+ * so ties stay in order of position.
  */
 #include <assert.h>
 #include <string.h>
 
+#include "kernels/topk/sort.h"
 #include "topk/row.h"
 
 enum {
@@ -140,25 +142,21 @@ int64_t vindex__topk_trim(const struct topk_context *c, struct topk_found *found
 
 /* ---- sorting ----------------------------------------------------------------------------------- */
 
-static void sort_few(const struct topk_context *c, struct topk_found *found)
+static void sort_few_wide(struct topk_found *found)
 {
-    int64_t keys[FEW];
-    uint32_t positions[FEW];
+    int64_t *keys = found->keys;
 
-    for (size_t i = 0; i < found->n; i++) {
-        const int64_t key = vindex__topk_key_at(c, found->keys, i);
+    for (size_t i = 1; i < found->n; i++) {
+        const int64_t key = keys[i];
+        const uint32_t position = found->positions[i];
         size_t j = i;
         for (; j > 0 && keys[j - 1] < key; j--)
-            keys[j] = keys[j - 1], positions[j] = positions[j - 1];
-        keys[j] = key, positions[j] = found->positions[i];
-    }
-    for (size_t i = 0; i < found->n; i++) {
-        vindex__topk_store_key(c, found->keys, i, keys[i]);
-        found->positions[i] = positions[i];
+            keys[j] = keys[j - 1], found->positions[j] = found->positions[j - 1];
+        keys[j] = key, found->positions[j] = position;
     }
 }
 
-/* A candidate to be sorted by `rank`, ascending. Narrow ones have rank and position in one word. */
+/* A candidate of 64 bits to be sorted by `rank`, ascending. */
 struct wide_entry {
     uint64_t rank, position;
 };
@@ -169,65 +167,6 @@ static unsigned n_digits(uint64_t most)
     return most ? (unsigned)(71 - __builtin_clzll(most)) / 8 : 0;
 }
 
-/* Counts of each digit become where its first entry goes. */
-static void starts_of(uint32_t counts[256])
-{
-    uint32_t sum = 0;
-
-    for (size_t digit = 0; digit < 256; digit++) {
-        const uint32_t count = counts[digit];
-        counts[digit] = sum;
-        sum += count;
-    }
-}
-
-/* One pass by eight bits of the entries; both are counted before, as moving does not change them. */
-static inline void move_by_digit(const uint64_t *entries, uint64_t *to, size_t n, unsigned shift,
-                                 uint32_t start[256])
-{
-    starts_of(start);
-    for (size_t i = 0; i < n; i++)
-        to[start[entries[i] >> shift & 255]++] = entries[i];
-}
-
-/* By bits [shift, shift + 16); the result is in `entries` again. `shift` is a constant where this is
- * inlined: shifts by a variable take three times as long. */
-static inline void sort_by_16_bits(uint64_t *entries, uint64_t *spare, size_t n, unsigned shift)
-{
-    uint32_t low[256] = {0}, high[256] = {0};
-
-    for (size_t i = 0; i < n; i++) {
-        low[entries[i] >> shift & 255]++;
-        high[entries[i] >> (shift + 8) & 255]++;
-    }
-    move_by_digit(entries, spare, n, shift, low);
-    move_by_digit(spare, entries, n, shift + 8, high);
-}
-
-/* Ranks that differ only in bits not yet looked at are few and close: false if they turn out not to be. */
-static bool insert_what_is_left(uint64_t *entries, size_t n)
-{
-    size_t moves = 0;
-
-    for (size_t i = 1; i < n && moves <= 4 * n; i++) {
-        const uint64_t entry = entries[i], rank = entry >> 32;
-        size_t j = i;
-        for (; j > 0 && entries[j - 1] >> 32 > rank && moves <= 4 * n; j--, moves++)
-            entries[j] = entries[j - 1];
-        entries[j] = entry;
-    }
-    return moves <= 4 * n;
-}
-
-/* Ascending by the upper 32 bits, the largest of which has its top bit set; stable. */
-static void sort_narrow(uint64_t *entries, uint64_t *spare, size_t n)
-{
-    sort_by_16_bits(entries, spare, n, 48);
-    if (insert_what_is_left(entries, n)) return;
-    sort_by_16_bits(entries, spare, n, 32);
-    sort_by_16_bits(entries, spare, n, 48);
-}
-
 static void sort_digits_wide(struct wide_entry *entries, struct wide_entry *spare, size_t n,
                              uint64_t most)
 {
@@ -236,29 +175,10 @@ static void sort_digits_wide(struct wide_entry *entries, struct wide_entry *spar
         struct wide_entry *swapped = spare;
         for (size_t i = 0; i < n; i++)
             start[entries[i].rank >> 8 * d & 255]++;
-        starts_of(start);
+        vkern_topk_starts_of(start);
         for (size_t i = 0; i < n; i++)
             spare[start[entries[i].rank >> 8 * d & 255]++] = entries[i];
         spare = entries, entries = swapped;
-    }
-}
-
-/* Ranks are moved up so that the largest fills its word: the upper digits tell most. */
-static void sort_many_narrow(const struct topk_context *c, struct topk_found *found)
-{
-    int32_t *keys = found->keys;
-    uint64_t *entries = c->spare;
-    const enum vkern_topk_type type = VKERN_TOPK_I32;
-    const int64_t best = c->table->best[type][0](keys, found->n);
-    const int64_t worst = ~c->table->best[type][1](keys, found->n);
-    const int unused = best > worst ? __builtin_clz((uint32_t)(best - worst)) : 0;
-
-    for (size_t i = 0; i < found->n; i++)
-        entries[i] = (uint64_t)(uint32_t)(best - keys[i]) << unused << 32 | found->positions[i];
-    sort_narrow(entries, entries + found->n, found->n);
-    for (size_t i = 0; i < found->n; i++) {
-        keys[i] = (int32_t)(best - (int64_t)(entries[i] >> 32 >> unused));
-        found->positions[i] = (uint32_t)entries[i];
     }
 }
 
@@ -269,8 +189,8 @@ static void sort_positions_narrow(const struct topk_context *c, struct topk_foun
 
     for (size_t i = 0; i < found->n; i++)
         entries[i] = (uint64_t)found->positions[i] << 32 | (uint32_t)keys[i];
-    sort_by_16_bits(entries, entries + found->n, found->n, 32);
-    sort_by_16_bits(entries, entries + found->n, found->n, 48);
+    vkern_topk_sort_by_16_bits(entries, entries + found->n, found->n, 32);
+    vkern_topk_sort_by_16_bits(entries, entries + found->n, found->n, 48);
     for (size_t i = 0; i < found->n; i++) {
         keys[i] = (int32_t)(uint32_t)entries[i];
         found->positions[i] = (uint32_t)(entries[i] >> 32);
@@ -305,19 +225,19 @@ void vindex__topk_finish(const struct topk_context *c, struct topk_found *found,
 {
     if (found->is_sorted) return;
     /* Sorting a few too many takes less than finding the k-th first. */
-    if (found->n > k && (!is_sorted || found->n > 2 * k)) vindex__topk_trim(c, found, k);
+    if (found->n > k && (!is_sorted || found->n > k + k / 4 + 32)) vindex__topk_trim(c, found, k);
     if (is_sorted) vindex__topk_sort(c, found);
     if (found->n > k) found->n = k;
 }
 
 void vindex__topk_sort(const struct topk_context *c, struct topk_found *found)
 {
-    if (found->n <= FEW)
-        sort_few(c, found);
-    else if (c->is_wide)
-        sort_many_wide(c, found, false);
+    if (!c->is_wide)
+        c->table->sort(found->keys, found->positions, found->n, c->spare);
+    else if (found->n <= FEW)
+        sort_few_wide(found);
     else
-        sort_many_narrow(c, found);
+        sort_many_wide(c, found, false);
 }
 
 void vindex__topk_sort_by_position(const struct topk_context *c, struct topk_found *found)

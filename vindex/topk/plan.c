@@ -152,18 +152,15 @@ static double cost_of(const struct topk_job *job, vindex_topk_algo algo)
 
 static void choose_exact(struct topk_job *job)
 {
-    static const vindex_topk_algo candidates[] = {VINDEX_TOPK_GROUPMAX, VINDEX_TOPK_THRESHOLD,
-                                                  VINDEX_TOPK_QSELECT, VINDEX_TOPK_RADIX};
+    static const vindex_topk_algo candidates[] = {VINDEX_TOPK_ARGMAX, VINDEX_TOPK_GROUPMAX,
+                                                  VINDEX_TOPK_THRESHOLD, VINDEX_TOPK_QSELECT,
+                                                  VINDEX_TOPK_RADIX};
     vindex_topk_plan *p = &job->plan;
 
-    if (job->options.k == 1) {
-        p->algo = VINDEX_TOPK_ARGMAX;
-        p->cost_ns = cost_of(job, VINDEX_TOPK_ARGMAX);
-        return;
-    }
     p->cost_ns = INFINITY;
     for (size_t i = 0; i < sizeof candidates / sizeof *candidates; i++) {
         const double cost = cost_of(job, candidates[i]);
+        if (candidates[i] == VINDEX_TOPK_ARGMAX && job->options.k != 1) continue;
         if (candidates[i] == VINDEX_TOPK_RADIX && vkern_topk_size(type_of(job)) != 2) continue;
         if (cost < p->cost_ns) p->algo = (uint32_t)candidates[i], p->cost_ns = cost;
     }
@@ -222,7 +219,7 @@ static void describe_bins(struct topk_job *job)
     p->cost_ns = vindex__topk_cost_of_bins(job->table, type_of(job), job->len, job->k,
                                            (size_t)p->bins, p->per_bin);
     p->expected_recall = p->bound_recall = 1;
-    if (k == 0) return;
+    if (k == 0 || !job->tells_recall) return;
     if (p->bins < o->len) p->log2_reduction = vindex__log2_floor((uint64_t)(o->len / p->bins));
     if (n == o->len) {
         p->expected_recall = vindex_topk_recall(n, k, p->bins, p->per_bin);
@@ -413,7 +410,7 @@ static void add_up_memory(struct topk_job *job)
 }
 
 vindex_status vindex__topk_job_make(struct topk_job *job, const vkern_topk_table *table,
-                                    const vindex_topk_options *options)
+                                    const vindex_topk_options *options, bool tells_recall)
 {
     vindex_status st = vindex__topk_check_size("vindex_topk_options", options, sizeof *options);
 
@@ -421,6 +418,7 @@ vindex_status vindex__topk_job_make(struct topk_job *job, const vkern_topk_table
     if (st != VINDEX_OK) return st;
     job->options = *options;
     job->table = table;
+    job->tells_recall = tells_recall;
     if ((st = check_kinds(options)) != VINDEX_OK || (st = check_shape(options)) != VINDEX_OK ||
         (st = check_algo(options)) != VINDEX_OK)
         return st;
@@ -450,7 +448,7 @@ vindex_status vindex__topk_plan_at(const vkern_topk_table *table,
     struct topk_job job;
     vindex_status st = vindex__topk_check_size("vindex_topk_plan", plan, sizeof *plan);
 
-    if (st == VINDEX_OK) st = vindex__topk_job_make(&job, table, options);
+    if (st == VINDEX_OK) st = vindex__topk_job_make(&job, table, options, true);
     if (st != VINDEX_OK) return st;
     job.plan.struct_size = plan->struct_size;
     *plan = job.plan;

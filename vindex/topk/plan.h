@@ -12,6 +12,8 @@ struct topk_job {
     const vkern_topk_table *table;
     size_t len, k; /* k <= len */
     uint32_t n_workers;
+    bool
+        tells_recall; /* formulas of a plan that selecting does without: they take longer than a row */
     size_t n_spans; /* parts of a row that are selected apart and merged; mostly 1 */
     size_t span_len;
     /* room of a worker's context */
@@ -20,7 +22,7 @@ struct topk_job {
 
 /** Check the options and plan for them. */
 vindex_status vindex__topk_job_make(struct topk_job *job, const vkern_topk_table *table,
-                                    const vindex_topk_options *options);
+                                    const vindex_topk_options *options, bool tells_recall);
 
 /** Lay out a worker's context at `memory` (64-byte aligned, or NULL to measure); returns its bytes. */
 size_t vindex__topk_context_open(struct topk_context *c, const struct topk_job *job, void *memory);

@@ -377,7 +377,7 @@ vindex_status vindex__topk_run(const vkern_topk_table *table, const vindex_topk_
     unsigned char *memory;
     vindex_status st = vindex__topk_check_size("vindex_topk_output", output, sizeof *output);
 
-    if (st == VINDEX_OK) st = vindex__topk_job_make(&job, table, options);
+    if (st == VINDEX_OK) st = vindex__topk_job_make(&job, table, options, false);
     if (st == VINDEX_OK) st = check_call(&call, workspace, workspace_bytes);
     if (st != VINDEX_OK) return st;
 

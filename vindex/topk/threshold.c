@@ -7,10 +7,11 @@
  * the scores: all equal, ascending, all in one coarse bin. A `least` that was guessed too high shows at
  * the end, as fewer than k survivors.
  *
- * The algorithm guesses the threshold from a sample: runs of 16 elements spread over the row. With f the
- * sampled share, the k-th lies near rank k f of the sample; the guess is kf + 2.3 sqrt(kf) + 1.5 deep, so
- * it fails for one row in a hundred of random order, and leaves about k + 2.3 sqrt(k / f) + 1.5 / f
- * survivors. A guess that failed is made again, twice as deep and more.
+ * The algorithm guesses the threshold from a sample: lines of 32 elements spread over the row, of which the
+ * maxima of columns of 8 (fewer where k is large) are looked at. With f the sampled share, the k-th lies
+ * near rank k f of the sample; the guess is kf + 2.3 sqrt(kf) + 1.5 deep, so it fails for one row in a
+ * hundred of random order, and leaves about k + 2.3 sqrt(k / f) + 1.5 / f survivors. A guess that failed
+ * is made again, twice as deep and more.
  */
 #include <assert.h>
 #include <math.h>
@@ -19,10 +20,10 @@
 #include "topk/row.h"
 
 enum {
-    RUN = 16,          /* a cache line of f32, sampled at once */
-    STEP = 512,        /* what the AVX-512 kernel does at once */
-    LEAST_ROOM = STEP, /* less room left in the buffer: reduce it first */
-    SAMPLED_MIN = 4096 /* shorter rows are read as fast as they are sampled */
+    DEPTH = 8,            /* sampled lines of a column: few maxima, and hardly two winners in one */
+    LEAST_ROOM = 512,     /* less room left in the buffer: reduce it first */
+    FOUND_AT_ONCE = 2080, /* parcels, 520 KiB of f32: what is taken out of them is in L2 still */
+    SAMPLED_MIN = 4096    /* shorter rows are read as fast as they are sampled */
 };
 
 void vindex__topk_filter_open(struct topk_filter *filter, struct topk_context *c,
@@ -42,6 +43,7 @@ static void reduce(struct topk_filter *filter)
     if (!filter->is_closed) filter->least = kth + 1;
 }
 
+/* Elements [from, from + n), with room for all of them. */
 static void collect(struct topk_filter *filter, size_t from, size_t n)
 {
     struct topk_context *c = filter->c;
@@ -59,20 +61,59 @@ static void collect(struct topk_filter *filter, size_t from, size_t n)
     }
 }
 
-void vindex__topk_filter_push(struct topk_filter *filter, size_t from, size_t n)
+static size_t room_of(struct topk_filter *filter)
 {
     const struct topk_found *found = &filter->c->found;
 
+    if (found->capacity - found->n < LEAST_ROOM) reduce(filter);
+    return found->capacity - found->n;
+}
+
+static void push_elements(struct topk_filter *filter, size_t from, size_t n)
+{
     while (n > 0 && !filter->is_closed) {
-        const size_t room = found->capacity - found->n;
+        const size_t room = room_of(filter);
         size_t part = n < room ? n : room;
-        if (part < n) part &= ~(size_t)(STEP - 1); /* room is at least LEAST_ROOM */
         if (filter->by_keys && part > VINDEX__TOPK_CHUNK) part = VINDEX__TOPK_CHUNK;
+        if (part < n) part &= ~(size_t)(VKERN_TOPK_PARCEL - 1);
         collect(filter, from, part);
-        if (found->capacity - found->n < LEAST_ROOM) reduce(filter);
         from += part;
         n -= part;
     }
+}
+
+/* Whole parcels, at most FOUND_AT_ONCE: first those with a survivor, then what survives in them. */
+static void push_parcels(struct topk_filter *filter, size_t from, size_t n_parcels)
+{
+    struct topk_context *c = filter->c;
+    const void *x = vindex__topk_at(c, filter->span.x, from);
+    uint32_t parcels[FOUND_AT_ONCE + 16];
+    uint64_t bits[FOUND_AT_ONCE + 16];
+    const size_t n = c->table->find[c->type][c->is_min](x, n_parcels, filter->least, parcels, bits);
+
+    for (size_t i = 0, part; i < n; i += part) {
+        const size_t room = room_of(filter) / VKERN_TOPK_PARCEL;
+        part = n - i < room ? n - i : room;
+        if (filter->is_closed) break;
+        c->found.n += c->table->take[c->type][c->is_min](
+            x, parcels + i, bits + i, part, (uint32_t)from,
+            vindex__topk_keys_from(c, c->found.keys, c->found.n), c->found.positions + c->found.n);
+    }
+}
+
+void vindex__topk_filter_push(struct topk_filter *filter, size_t from, size_t n)
+{
+    size_t whole = filter->by_keys ? 0 : n / VKERN_TOPK_PARCEL;
+
+    for (; whole > 0 && !filter->is_closed;
+         whole -= whole < FOUND_AT_ONCE ? whole : FOUND_AT_ONCE) {
+        const size_t part = whole < FOUND_AT_ONCE ? whole : FOUND_AT_ONCE;
+        push_parcels(filter, from, part);
+        from += part * VKERN_TOPK_PARCEL;
+        n -= part * VKERN_TOPK_PARCEL;
+    }
+    push_elements(filter, from, n);
+    room_of(filter);
 }
 
 bool vindex__topk_filter_close(const struct topk_filter *filter)
@@ -95,48 +136,43 @@ void vindex__topk_by_keys(struct topk_context *c, struct topk_span span, size_t 
 
 /* ---- the algorithm ----------------------------------------------------------------------------- */
 
-/* s sampled elements cost about s, the excess they leave 10 * 3 sqrt(k n / s): least near here. */
-static size_t runs_of_sample(size_t n, size_t k)
+/* Lines of a sample. One costs about 4 ns, a survivor too many 9: least near here, from 10 of 2^17 to 1000
+ * of 2^20. */
+static size_t lines_of_sample(size_t n, size_t k)
 {
-    const double wanted = cbrt(256. * (double)n * (double)k) / RUN;
-    const size_t runs = wanted < 32 ? 32 : (size_t)wanted, most = n / (4 * RUN);
+    const size_t wanted = (size_t)(12 + .06 * cbrt((double)n * (double)k)) * DEPTH;
+    const size_t most = n / (4 * VKERN_TOPK_LANES) / DEPTH * DEPTH;
 
-    return runs < most ? runs : most;
+    return wanted < most ? wanted : most;
 }
 
 size_t vindex__topk_threshold_room(size_t n, size_t k)
 {
-    return RUN * runs_of_sample(n, k) + RUN;
-}
-
-/* Sampled keys into c->groups; returns how many. */
-static size_t take_sample(struct topk_context *c, struct topk_span span, size_t k)
-{
-    const size_t runs = runs_of_sample(span.n, k);
-
-    for (size_t i = 0; i < runs; i++) {
-        /* The middle of each part: a sorted row's best lie in the first or last, and are not all seen. */
-        const size_t from = (size_t)(((double)i + .5) / (double)runs * (double)(span.n - RUN));
-        c->table->keys[c->type][c->is_min](vindex__topk_at(c, span.x, from), RUN, false,
-                                           vindex__topk_keys_from(c, c->groups, i * RUN));
-    }
-    return runs * RUN;
+    return VKERN_TOPK_LANES * (lines_of_sample(n, k) + 1);
 }
 
 int64_t vindex__topk_guess(struct topk_context *c, struct topk_span span, size_t k, double slack)
 {
     const int64_t worst = vkern_topk_worst(c->type);
-    size_t size, n_above;
-    double depth;
+    const size_t n_lines = lines_of_sample(span.n, k);
+    size_t n_maxima, n_above, step, depth = DEPTH;
+    double rank;
     int64_t key;
 
     if (span.n < SAMPLED_MIN || k > span.n / 4) return worst;
-    size = take_sample(c, span, k);
-    depth = (double)k * (double)size / (double)span.n;
-    depth += slack * (2.3 * sqrt(depth) + 1.5);
-    if (slack > 1) depth += RUN; /* a run at the row's peak is all winners: look beyond it */
-    if (depth > (double)size / 2) return worst;
-    key = vindex__topk_kth(c, c->groups, size, (size_t)depth, c->below, &n_above);
+    while (depth > 1 && k * depth > span.n / 6) /* else winners hide behind winners */
+        depth /= 2;
+    n_maxima = n_lines / depth * VKERN_TOPK_LANES;
+    rank = (double)k * (double)(n_lines * VKERN_TOPK_LANES) / (double)span.n;
+    rank += slack * (2.3 * sqrt(rank) + 1.5);
+    if (slack > 1)
+        rank += VKERN_TOPK_LANES; /* a line at the row's peak is all winners: beyond it */
+    if (rank > (double)n_maxima / 2) return worst;
+    step = (span.n - VKERN_TOPK_LANES) / n_lines;
+    /* From the middle of each part: a sorted row's best lie in the first or last, and are not all seen. */
+    c->table->sample[c->type][c->is_min](vindex__topk_at(c, span.x, step / 2), step,
+                                         n_lines / depth, depth, c->groups);
+    key = vindex__topk_kth(c, c->groups, n_maxima, (size_t)rank, c->below, &n_above);
     return key < worst ? worst : key;
 }
 
