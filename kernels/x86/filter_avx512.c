@@ -10,16 +10,17 @@
 
 #if VKERN_X86
 
-/* Bit i: not (scores[i] > threshold), for 64 scores. */
+/* Bit i: not (scores[i] > threshold), for 64 scores. That no bit is set is found out in mask registers: moving
+   four masks out of them costs more than everything else. */
 VKERN_INLINE uint64_t not_above(const float *scores, __m512 threshold)
 {
-    uint64_t bits = 0;
+    const __mmask16 a = _mm512_cmp_ps_mask(_mm512_loadu_ps(scores), threshold, _CMP_NGT_UQ);
+    const __mmask16 b = _mm512_cmp_ps_mask(_mm512_loadu_ps(scores + 16), threshold, _CMP_NGT_UQ);
+    const __mmask16 c = _mm512_cmp_ps_mask(_mm512_loadu_ps(scores + 32), threshold, _CMP_NGT_UQ);
+    const __mmask16 d = _mm512_cmp_ps_mask(_mm512_loadu_ps(scores + 48), threshold, _CMP_NGT_UQ);
 
-    for (size_t j = 0; j < 4; j++)
-        bits |=
-            (uint64_t)_mm512_cmp_ps_mask(_mm512_loadu_ps(scores + 16 * j), threshold, _CMP_NGT_UQ)
-            << (16 * j);
-    return bits;
+    if (_kortestz_mask16_u8(_kor_mask16(a, b), _kor_mask16(c, d))) return 0;
+    return a | (uint64_t)b << 16 | (uint64_t)c << 32 | (uint64_t)d << 48;
 }
 
 static uint64_t not_above_part(const float *scores, size_t n, __m512 threshold)
