@@ -1,13 +1,13 @@
 /*
  * codes.h - rows as small integers: how they lie in memory, how rows and queries become codes, and
- * the kernels that score a query against them. Pure functions; the planes `c4` and `c8` of FORMAT.md
- * are made of these groups.
+ * the kernels that score a query against them. Pure functions; the planes `c4` and `c8` of
+ * FORMAT.md are made of these groups.
  *
  * A GROUP is 16 rows, so that one 64-byte line holds 4 code bytes of each of them and one vpdpbusd
  * (or one row of an AMX tile) takes a line whole. A group that is not full is padded with rows of
  * zeros, which score 0. Groups start at any address.
  *
- * c4   4-bit codes along m leading axes (m a multiple of 8, 8..VKERN_C4_AXES_MAX) and a factor a row:
+ * c4   4-bit codes along m leading axes (a multiple of 8, 8..VKERN_C4_AXES_MAX), a factor a row:
  *        m / 8 lines: byte 4 r + j of line g: low nibble = code of axis 8 g + j, high nibble = axis
  *                     8 g + 4 + j, of row r
  *        1 line:      16 f32, the factors
@@ -16,25 +16,30 @@
  * c8   8-bit codes of all dim elements, and three factors a row:
  *        ceil(dim / 4) lines: byte 4 r + j of line g: code of element 4 g + j of row r (0 past dim)
  *        3 lines:     16 f32 bias, 16 f32 scale, 16 i32 sum of the row's codes
- *      score = bias[r] + weight * (scale[r] * (float)(sum_d t[d] code[r][d] + shift * sum[r] + constant))
- *      Integers are exact: dim <= VKERN_C8_DIM_MAX keeps every one of them below 2^31. The conversion
- *      rounds once, the two products and the addition once each (an FMA may leave one out):
- *      kernels/codes/README.md bounds it.
+ *      score = bias[r] + weight * (scale[r] * (float)sum)
+ *      sum = sum_d t[d] code[r][d] + shift * sum[r] + constant
+ *      Integers are exact: dim <= VKERN_C8_DIM_MAX keeps every one of them below 2^31; where a
+ *      damaged sum[r] leaves that, they wrap, at every level alike. The conversion rounds once, the
+ *      two products and the addition once each (an FMA may leave one out): kernels/codes/README.md
+ *      bounds it.
  *
- * WHAT CODES STAND FOR. x a row (under cosine divided by its norm; a zero row stays zero), q a query:
+ * WHAT CODES STAND FOR. x a row (under cosine divided by its norm; a zero row stays zero),
+ * q a query:
  *
  * c8:  z = (x - mean) / scale, element by element, code = z / step_r + 128, step_r = max |z| / 127.
  *      WHOLE: where all elements of all rows given are integers in 0..255 (zero point 0), or in
- *      -128..127 (zero point 128), codes are the rows' own numbers, mean counts as 0, scale as 1 and
- *      step_r is 1, or 1 / |x| under cosine (0 for a zero row).
- *      The score of l2 is |x - mean|^2 - 2 v.z with v = (q - mean) * scale, of ip and cosine -v.z with
- *      v = q * scale; adding offset, |q - mean|^2 or -q.mean, makes it |q - x|^2 or -q.x. Under cosine
- *      q is not divided by its norm, so -q.x is -|q| cos.
- * c4:  y = axes (x - mean); code = clamp(round((y_k + clip dev_k) / step_k), 0, 15), step_k = 2 clip
- *      dev_k / 15; what it stands for is c_k = code step_k - clip dev_k. Approximate, no bound.
- *      l2, cosine: factor = (|c|^2 - |y - c|^2 + energy of x - mean outside the axes) / 2, query vector
- *      axes (q - mean), q divided by its norm under cosine: half the squared distance, up to a constant
- *      of the query. Its error is (q - x).(x - c) instead of q.(x - c): none for a query at the row.
+ *      -128..127 (zero point 128), codes are the rows' own numbers, mean counts as 0, scale as 1
+ *      and step_r is 1, or 1 / |x| under cosine (0 for a zero row).
+ *      The score of l2 is |x - mean|^2 - 2 v.z with v = (q - mean) * scale, of ip and cosine -v.z
+ *      with v = q * scale; adding offset, |q - mean|^2 or -q.mean, makes it |q - x|^2 or -q.x.
+ *      Under cosine q is not divided by its norm, so -q.x is -|q| cos.
+ * c4:  y = axes (x - mean); code = clamp(round((y_k + clip dev_k) / step_k), 0, 15), step_k = 2
+ *      clip dev_k / 15; what it stands for is c_k = code step_k - clip dev_k. Approximate, no
+ *      bound.
+ *      l2, cosine: factor = (|c|^2 - |y - c|^2 + energy of x - mean outside the axes) / 2, query
+ *      vector axes (q - mean), q divided by its norm under cosine: half the squared distance, up
+ *      to a constant of the query. Its error is (q - x).(x - c) instead of q.(x - c): none for a
+ *      query at the row.
  *      ip: factor = 0, query vector axes q: -q.x up to a constant of the query.
  */
 #ifndef VKERN_CODES_H
@@ -44,7 +49,7 @@
 
 #define VKERN_GROUP 16u
 #define VKERN_C4_AXES_MAX 1024u
-#define VKERN_C8_DIM_MAX 16384u
+#define VKERN_C8_DIM_MAX 16368u /* a group of 262,080 bytes: all that a block holds (FORMAT.md 3) */
 
 static inline size_t vkern_groups(size_t n_rows)
 {
@@ -69,7 +74,8 @@ struct vkern_c8_query {
     int32_t constant; /* within 128 * (sum |t| + 128 dim) */
 };
 
-/** One query against n_groups c4 groups; weights: [m], each in -127..127. scores: f32 [16 n_groups]. */
+/** One query against n_groups c4 groups; weights: [m], each in -127..127.
+ *  scores: f32 [16 n_groups]. */
 typedef void vkern_c4_scan_fn(const int8_t *weights, float weight_scale, const void *groups,
                               size_t n_groups, size_t m, float *scores);
 
@@ -95,8 +101,8 @@ struct vkern_tile8 {
     bool (*begin)(void);
 };
 
-/** n rows (n <= VKERN_TILE_ROWS) of type i8 or u8, as whole c8 groups, zero point 128 for i8 and 0 for
- *  u8. bias, scale: [n]. */
+/** n rows (n <= VKERN_TILE_ROWS) of type i8 or u8, as whole c8 groups, zero point 128 for i8 and 0
+ *  for u8. bias, scale: [n]. */
 typedef void vkern_c8_pack_fn(enum vkern_type type, const void *rows, size_t stride, size_t n,
                               size_t dim, const float *bias, const float *scale, void *groups);
 
@@ -111,9 +117,9 @@ struct vkern_codes {
 
 /* ---- making codes (codec.c) --------------------------------------------------------------------
  *
- * One body for all levels. c8 codes, factors and facts are the same bytes on every machine. c4 codes
- * come from products in f32 by the tile engine and the ndot slot given, which round differently from
- * level to level: a code may then differ by one, and its factor with it. */
+ * One body for all levels. c8 codes, factors and facts are the same bytes on every machine. c4
+ * codes come from products in f32 by the tile engine and the ndot slot given, which round
+ * differently from level to level: a code may then differ by one, and its factor with it. */
 
 /** What codes are relative to. Borrowed arrays of f32. */
 struct vkern_model {
@@ -126,8 +132,8 @@ struct vkern_model {
     float clip;
 };
 
-/** Facts of encoded c8 rows that error bands need; rounded up. Facts of several encodings are joined
- *  by their maxima where `whole` and `is_signed` agree. */
+/** Facts of encoded c8 rows that error bands need; rounded up. Facts of several encodings are
+ *  joined by their maxima where `whole` and `is_signed` agree. */
 struct vkern_c8_facts {
     bool whole, is_signed;
     float
@@ -138,8 +144,8 @@ struct vkern_c8_facts {
 
 /**
  * Encode n rows (f32, dense, finite) as vkern_groups(n) groups.
- * c8: a first look over all rows decides `whole`. false: the plane can not be made (a step, a bias or
- * a norm leaves f32); nothing is then said of groups and facts.
+ * c8: a first look over all rows decides `whole`. false: the plane can not be made (a step, a bias
+ * or a norm leaves f32); nothing is then said of groups and facts.
  * c4: scratch: vkern_c4_scratch floats, 64-byte aligned.
  */
 bool vkern_c8_encode(const struct vkern_model *model, const float *rows, size_t n, void *groups,
@@ -163,8 +169,8 @@ struct vkern_c8_side {
 void vkern_c8_query_make(const struct vkern_model *model, const struct vkern_c8_facts *facts,
                          const float *query, int8_t *codes, struct vkern_c8_side *side);
 /**
- * The band: |offset + kernel's score - exact score| <= band for every row of planes with these facts,
- * at every level. INFINITY where a score might leave f32. Proof: kernels/codes/README.md.
+ * The band: |offset + kernel's score - exact score| <= band for every row of planes with these
+ * facts, at every level. INFINITY where a score might leave f32. Proof: kernels/codes/README.md.
  */
 double vkern_c8_band(const struct vkern_model *model, const struct vkern_c8_facts *facts,
                      const struct vkern_c8_side *side);

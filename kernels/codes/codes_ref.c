@@ -55,7 +55,9 @@ static float c8_score(const int8_t *t, const struct tile8_head *head, const unsi
 
     for (size_t i = 0; i < dim; i++)
         sum += t[i] * (int32_t)group[64 * (i / 4) + 4 * r + i % 4];
-    sum += head->shift * int_at(factors + 128, r) + head->constant;
+    /* A damaged sum of codes may leave 31 bits: it wraps here as it does in vectors. */
+    const uint32_t shifted = (uint32_t)head->shift * (uint32_t)int_at(factors + 128, r);
+    sum = (int32_t)((uint32_t)sum + shifted + (uint32_t)head->constant);
     return float_at(factors, r) + head->weight * (float_at(factors + 64, r) * (float)sum);
 }
 

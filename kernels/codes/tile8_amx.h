@@ -1,21 +1,21 @@
 /*
- * tile8_amx.h - the body of tile8_amx.c: many queries x many c8 groups on AMX tiles. Tests compile it a
- * second time against a plain C emulation of the tile instructions (tests/kernels/test_codes_amx.c), so
- * the includer defines, t and so on being constants:
+ * tile8_amx.h - the body of tile8_amx.c: many queries x many c8 groups on AMX tiles. Tests compile
+ * it a second time against a plain C emulation of the tile instructions
+ * (tests/kernels/test_codes_amx.c), so the includer defines, t and so on being constants:
  *
  *     TILE_CONFIGURE(config)          TILE_RELEASE()
  *     TILE_LOAD(t, base, stride)      TILE_STORE(t, base, stride)
  *     TILE_ZERO(t)                    TILE_DOT(c, a, b)    tdpbsud: a signed, b unsigned bytes
  *
- * A tile holds 16 rows of 64 bytes. A: 16 queries x 64 codes. B: 16 lines of a group, 4 codes of its 16
- * rows each, just as they lie. C: 16 queries x 16 rows, 32-bit sums. A block is 2 A x 2 B = 4 C, so
- * every tile loaded is used twice.
+ * A tile holds 16 rows of 64 bytes. A: 16 queries x 64 codes. B: 16 lines of a group, 4 codes of
+ * its 16 rows each, just as they lie. C: 16 queries x 16 rows, 32-bit sums. A block is 2 A x 2 B =
+ * 4 C, so every tile loaded is used twice.
  *
  *     pack    heads, then for each 16 queries, for each 64 codes, one tile of 1 KiB
  *
- * The last step of a group whose lines are no multiple of 16 comes from a copy filled up with zeros:
- * nothing past the group is read. While a block's products are in the tile unit, the block before is
- * turned into scores (two buffers of 4 KiB take turns).
+ * The last step of a group whose lines are no multiple of 16 comes from a copy filled up with
+ * zeros: nothing past the group is read. While a block's products are in the tile unit, the block
+ * before is turned into scores (two buffers of 4 KiB take turns).
  */
 #ifndef VKERN_TILE8_AMX_BODY_H
 #define VKERN_TILE8_AMX_BODY_H
@@ -33,8 +33,8 @@ struct tile_config {
 };
 _Static_assert(sizeof(struct tile_config) == 64, "what ldtilecfg reads");
 
-/* Static: gcc 12 tells its optimisers that ldtilecfg reads eight bytes, and would leave the others of a
- * local one unwritten. */
+/* Static: gcc 12 tells its optimisers that ldtilecfg reads eight bytes, and would leave the others
+ * of a local one unwritten. */
 static const struct tile_config config = {
     .palette = 1,
     .column_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
@@ -160,8 +160,8 @@ static void copy_tail(const unsigned char *group, size_t dim, unsigned char tail
     memset(tail + 64 * (lines - whole), 0, TILE_BYTES - 64 * (lines - whole));
 }
 
-/* A pair of groups, the second one again the first where there is but one; likewise sixteens of queries:
- * the products are made and left. */
+/* A pair of groups, the second one again the first where there is but one; likewise sixteens of
+ * queries: the products are made and left. */
 static void take_groups(struct amx_block *b, const unsigned char *groups, size_t n_groups,
                         size_t dim, unsigned char tails[2][TILE_BYTES])
 {

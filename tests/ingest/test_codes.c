@@ -4,15 +4,18 @@
  */
 #include "common/cmocka.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "common/model.h"
 #include "helper_codes_check.h"
+#include "storage/store.h"
 
 enum { DIM = 24, ROWS = 6000 };
 
@@ -28,13 +31,11 @@ static vindex *create(const char *path, uint32_t type, uint32_t metric, uint32_t
 }
 
 /* Rows of one seed, ids ascending from first. */
-static void insert(vindex *index, uint32_t dim, int64_t first, size_t n, uint64_t seed,
-                   uint32_t flags)
+static void insert_as(vindex *index, bool whole, uint32_t dim, int64_t first, size_t n,
+                      uint64_t seed, uint32_t flags)
 {
-    vindex_stats stats = VINDEX_STATS_INIT;
     vindex_writer *writer = NULL;
-    assert_int_equal(vindex_stat(index, &stats), VINDEX_OK);
-    float *rows = helper_rows(n, dim, seed, stats.type == VINDEX_INT8);
+    float *rows = helper_rows(n, dim, seed, whole);
     int64_t *ids = calloc(n, sizeof *ids);
     assert_non_null(ids);
     for (size_t i = 0; i < n; i++)
@@ -45,6 +46,14 @@ static void insert(vindex *index, uint32_t dim, int64_t first, size_t n, uint64_
     assert_int_equal(vindex_writer_commit(writer), VINDEX_OK);
     free(ids);
     free(rows);
+}
+
+static void insert(vindex *index, uint32_t dim, int64_t first, size_t n, uint64_t seed,
+                   uint32_t flags)
+{
+    vindex_stats stats = VINDEX_STATS_INIT;
+    assert_int_equal(vindex_stat(index, &stats), VINDEX_OK);
+    insert_as(index, stats.type == VINDEX_INT8, dim, first, n, seed, flags);
 }
 
 static void remove_every(vindex *index, int64_t first, int64_t end, int64_t step)
@@ -373,7 +382,274 @@ static void a_killed_optimize_leaves_a_sound_index(void **state)
     optimize(index, 0);
     assert_all_coded(index);
     vindex_close(index);
+    alarm(0);
     model_unlink(path);
+}
+
+/* ---- damaged ------------------------------------------------------------------------------------------ */
+
+/* The store of a closed index, open to write whatever a broken disk might have. */
+struct surgery {
+    struct store *store;
+    struct session session;
+    struct config config;
+    struct state state;
+    struct model_record model;
+    unsigned char seq[8]; /* of the first segment with codes */
+    struct codes_record codes;
+};
+
+static void get(struct surgery *s, enum catalog_table table, const void *key, size_t size,
+                struct bytes *record)
+{
+    struct catalog_entry entry;
+    assert_int_equal(catalog_get(s->session.catalog, table, bytes_of(key, size), &entry),
+                     VINDEX_OK);
+    assert_non_null(entry.value.data);
+    *record = entry.value;
+}
+
+static void open_up(const char *path, struct surgery *s)
+{
+    struct catalog_entry entry;
+    struct bytes record;
+    uint64_t stamp;
+    assert_int_equal(vindex__store_open(path, false, &s->store), VINDEX_OK);
+    assert_int_equal(vindex__session_open(s->store, true, &s->session), VINDEX_OK);
+    assert_int_equal(catalog_refresh(s->session.catalog, &stamp), VINDEX_OK);
+    assert_int_equal(vindex__read_head(s->session.catalog, &s->config, &s->state), VINDEX_OK);
+    get(s, TABLE_CONFIG, "model", 5, &record);
+    assert_int_equal(vindex__model_decode(record, &s->model), VINDEX_OK);
+    assert_int_equal(catalog_seek(s->session.catalog, TABLE_CODES, SEEK_GE, bytes_of("", 0), &entry),
+                     VINDEX_OK);
+    assert_int_equal(entry.key.size, 8);
+    memcpy(s->seq, entry.key.data, 8);
+    assert_int_equal(vindex__codes_decode(entry.value, &s->codes), VINDEX_OK);
+}
+
+static void put(struct surgery *s, enum catalog_table table, const void *key, size_t size,
+                const void *record, size_t record_size)
+{
+    assert_int_equal(catalog_put(s->session.catalog, table, bytes_of(key, size),
+                                 bytes_of(record, record_size)),
+                     VINDEX_OK);
+}
+
+static void commit(struct surgery *s)
+{
+    unsigned char record[RECORD_STATE_BYTES];
+    s->state.epoch++;
+    s->state.mark++;
+    vindex__state_encode(&s->state, record);
+    put(s, TABLE_CONFIG, "state", 5, record, sizeof record);
+    assert_int_equal(catalog_commit(s->session.catalog), VINDEX_OK);
+}
+
+static void sew_up(struct surgery *s)
+{
+    commit(s);
+    catalog_release(s->session.catalog);
+    vindex__session_close(s->store, &s->session);
+    vindex__store_close(s->store);
+}
+
+static struct block_key key_of(const unsigned char nonce[NONCE_BYTES], enum plane plane)
+{
+    struct block_key key = {.plane = (uint16_t)plane};
+    memcpy(key.nonce, nonce, NONCE_BYTES);
+    return key;
+}
+
+static void lose(struct surgery *s, const unsigned char nonce[NONCE_BYTES], enum plane plane)
+{
+    struct block_key key = key_of(nonce, plane);
+    assert_int_equal(blocks_del(s->session.blocks, &key), VINDEX_OK);
+}
+
+/* Four bytes of a block become 0xff, at an offset of the block; the checksum is made right where asked. */
+static void bend(struct surgery *s, const unsigned char nonce[NONCE_BYTES], enum plane plane,
+                 size_t at, bool seal)
+{
+    static unsigned char block[BLOCK_BYTES];
+    struct block_key key = key_of(nonce, plane);
+    struct bytes value;
+    uint64_t stamp;
+    assert_int_equal(blocks_get(s->session.blocks, &key, &value), VINDEX_OK);
+    assert_non_null(value.data);
+    size_t size = value.size;
+    memcpy(block, value.data, size);
+    memset(block + at, 0xff, 4);
+    if (seal) store_le32(block + 4, vindex__crc32c(0, block + 8, size - 8));
+    lose(s, nonce, plane); /* blocks are never rewritten: it goes, and comes back */
+    commit(s);
+    assert_int_equal(blocks_put(s->session.blocks, &key, bytes_of(block, size)), VINDEX_OK);
+    assert_int_equal(catalog_refresh(s->session.catalog, &stamp), VINDEX_OK);
+}
+
+static void a_c4_block_is_lost(struct surgery *s)
+{
+    lose(s, s->codes.nonce, PLANE_C4);
+}
+static void a_c8_block_is_lost(struct surgery *s)
+{
+    lose(s, s->codes.nonce, PLANE_C8);
+}
+static void a_codes_block_lies(struct surgery *s)
+{
+    bend(s, s->codes.nonce, PLANE_C8, 28, true);
+}
+static void a_codes_block_has_rotted(struct surgery *s)
+{
+    bend(s, s->codes.nonce, PLANE_C4, 100, false);
+}
+static void a_codes_record_has_rotted(struct surgery *s)
+{
+    put(s, TABLE_CODES, s->seq, 8, "not a record", 12);
+}
+static void codes_have_no_segment(struct surgery *s)
+{
+    static const unsigned char no_key[8] = {0, 0, 0, 0, 0, 0, 0, 77};
+    unsigned char record[RECORD_CODES_BYTES];
+    vindex__codes_encode(&s->codes, record);
+    s->state.next_seq = 78;
+    put(s, TABLE_CODES, no_key, 8, record, sizeof record);
+}
+static void codes_are_of_other_axes(struct surgery *s)
+{
+    unsigned char record[RECORD_CODES_BYTES];
+    s->codes.m += 8;
+    vindex__codes_encode(&s->codes, record);
+    put(s, TABLE_CODES, s->seq, 8, record, sizeof record);
+}
+static void the_model_record_has_rotted(struct surgery *s)
+{
+    put(s, TABLE_CONFIG, "model", 5, "not a record", 12);
+}
+static void a_model_block_is_lost(struct surgery *s)
+{
+    lose(s, s->model.nonce, PLANE_AXES);
+}
+static void a_mean_is_no_number(struct surgery *s)
+{
+    bend(s, s->model.nonce, PLANE_MEAN, BLOCK_HEADER_BYTES, true);
+}
+static void the_audits_have_rotted(struct surgery *s)
+{
+    put(s, TABLE_CONFIG, "audits", 6, "not a record", 12);
+}
+static void the_audits_are_of_a_newer_library(struct surgery *s)
+{
+    struct audits_record audits = {
+        .n = 1, .entry_bytes = AUDIT_HEAD_BYTES + 4 * DIM, .version = AUDITS_VERSION + 1};
+    unsigned char record[RECORD_AUDITS_BYTES];
+    vindex__audits_encode(&audits, record);
+    put(s, TABLE_CONFIG, "audits", 6, record, sizeof record);
+}
+
+static const struct damage {
+    const char *name;
+    void (*inflict)(struct surgery *s);
+    bool is_foreign; /* the file is then one that another hand has touched: its checksums are looked at */
+} damages[] = {
+    {"a c4 block is lost", a_c4_block_is_lost, false},
+    {"a c8 block is lost", a_c8_block_is_lost, false},
+    {"the header of a codes block lies", a_codes_block_lies, false},
+    {"a codes block has rotted", a_codes_block_has_rotted, true},
+    {"a codes record has rotted", a_codes_record_has_rotted, false},
+    {"codes have no segment", codes_have_no_segment, false},
+    {"codes are of other axes", codes_are_of_other_axes, false},
+    {"the model's record has rotted", the_model_record_has_rotted, false},
+    {"a block of the model is lost", a_model_block_is_lost, false},
+    {"a mean is no number", a_mean_is_no_number, false},
+    {"the audits' record has rotted", the_audits_have_rotted, false},
+    {"the audits are of a newer library", the_audits_are_of_a_newer_library, false},
+};
+enum { N_DAMAGES = sizeof damages / sizeof *damages };
+
+/* An index with codes; rows are removed after training until n_rows are left. Damaged, and open again. */
+static vindex *open_damaged(const char *path, int64_t n_rows, const struct damage *damage)
+{
+    struct surgery s;
+    vindex *index = create(path, VINDEX_FLOAT, VINDEX_L2, DIM);
+    insert(index, DIM, 0, 6000, 1, 0);
+    optimize(index, 0);
+    assert_all_coded(index);
+    remove_every(index, n_rows, 6000, 1);
+    vindex_close(index);
+    open_up(path, &s);
+    damage->inflict(&s);
+    sew_up(&s);
+    printf("%s\n", damage->name);
+    if (damage->is_foreign)
+        assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[2]){{1, 0}, {1, 0}}, 0), 0);
+    assert_int_equal(vindex_open(path, 0, &index), VINDEX_OK);
+    return index;
+}
+
+static void optimize_mends_what_is_damaged(void **state)
+{
+    (void)state;
+    char path[256];
+    model_path(path, sizeof path, "codes-damage");
+    for (int i = 0; i < N_DAMAGES; i++) {
+        vindex *index = open_damaged(path, 5500, &damages[i]);
+        insert_as(index, false, DIM, 20000, 10, 2, 0); /* commits are not refused */
+        insert_as(index, false, DIM, 40000, 5000, 2, 0); /* with a segment neither */
+        optimize(index, 0);
+        assert_all_coded(index);
+        assert_exact(index);
+        insert(index, DIM, 30000, 10, 3, 0); /* collects blocks that were disowned */
+        optimize(index, 0);
+        assert_all_coded(index);
+        vindex_close(index);
+        model_unlink(path);
+    }
+}
+
+static void a_damaged_model_of_few_rows_is_dropped(void **state)
+{
+    (void)state;
+    char path[256];
+    struct codes_found found;
+    model_path(path, sizeof path, "codes-damage");
+    for (int i = 0; i < N_DAMAGES; i++) {
+        vindex *index = open_damaged(path, 4500, &damages[i]);
+        remove_every(index, 0, 3000, 1); /* too few for another */
+        optimize(index, 0);
+        assert_int_equal(stats_of(index).n_rows, 1500);
+        helper_check_codes(index, &found);
+        insert(index, DIM, 30000, 10, 3, 0);
+        helper_check_index(index);
+        assert_exact(index);
+        vindex_close(index);
+        model_unlink(path);
+    }
+}
+
+static void damaged_codes_go_with_their_rows(void **state)
+{
+    (void)state;
+    char path[256];
+    model_path(path, sizeof path, "codes-damage");
+    for (int i = 0; i < N_DAMAGES; i++) {
+        for (int one_by_one = 0; one_by_one < 2; one_by_one++) {
+            vindex_writer *writer = NULL;
+            vindex *index = open_damaged(path, 5500, &damages[i]);
+            if (one_by_one) {
+                remove_every(index, 0, 5500, 1);
+            } else {
+                assert_int_equal(vindex_writer_begin(index, &writer), VINDEX_OK);
+                assert_int_equal(vindex_writer_remove_all(writer), VINDEX_OK);
+                assert_int_equal(vindex_writer_commit(writer), VINDEX_OK);
+            }
+            insert(index, DIM, 0, ROWS, 4, 0);
+            assert_int_equal(stats_of(index).c4_axes, 0);
+            optimize(index, 0);
+            assert_all_coded(index);
+            vindex_close(index);
+            model_unlink(path);
+        }
+    }
 }
 
 int main(void)
@@ -387,6 +663,9 @@ int main(void)
         cmocka_unit_test(a_cancelled_optimize_goes_on_later),
         cmocka_unit_test(memory_is_bounded),
         cmocka_unit_test(a_killed_optimize_leaves_a_sound_index),
+        cmocka_unit_test(optimize_mends_what_is_damaged),
+        cmocka_unit_test(a_damaged_model_of_few_rows_is_dropped),
+        cmocka_unit_test(damaged_codes_go_with_their_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -147,6 +147,37 @@ static void c8_scan(void **state)
     }
 }
 
+/* A file may hold any sum of codes under a right checksum: then all levels say the same. */
+static void c8_scan_of_damaged_sums(void **state)
+{
+    static const int32_t damaged[] = {INT32_MAX, INT32_MIN, -1, 0x01000000, 20000000};
+    enum { WIDE = 100 };
+    unsigned char group[64 * (WIDE / 4) + 192];
+    int8_t codes[WIDE];
+    float scores[VKERN_GROUP], expected[VKERN_GROUP];
+    (void)state;
+    memset(group, 0x5a, sizeof group);
+    memset(codes, 77, sizeof codes);
+    for (size_t r = 0; r < VKERN_GROUP; r++) {
+        const float one = 1, none = 0;
+        memcpy(group + 64 * (WIDE / 4) + 4 * r, &none, 4);
+        memcpy(group + 64 * (WIDE / 4) + 64 + 4 * r, &one, 4);
+        memcpy(group + 64 * (WIDE / 4) + 128 + 4 * r, &damaged[r % COUNT(damaged)], 4);
+    }
+    for (int32_t shift = -128; shift <= 128; shift += 64) {
+        const struct vkern_c8_query query = {codes, 1, shift, 128 * 128 * WIDE};
+        for (size_t r = 0; r < VKERN_GROUP; r++) {
+            int64_t sum = WIDE * 77 * 0x5a + query.constant;
+            sum += (int64_t)shift * damaged[r % COUNT(damaged)];
+            expected[r] = (float)(int32_t)(uint32_t)sum;
+        }
+        for (size_t l = 0; l < levels.n; l++) {
+            levels.table[l].codes->c8_scan(&query, group, 1, WIDE, scores);
+            assert_memory_equal(scores, expected, sizeof scores);
+        }
+    }
+}
+
 /* ---- 8-bit rows as groups
  * ------------------------------------------------------------------------ */
 
@@ -280,6 +311,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(c4_scan), cmocka_unit_test(c8_scan),
+        cmocka_unit_test(c8_scan_of_damaged_sums),
         cmocka_unit_test(c8_pack), cmocka_unit_test(packed_rows_score_as_rows),
         cmocka_unit_test(tile8),   cmocka_unit_test(amx),
     };

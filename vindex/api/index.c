@@ -286,6 +286,11 @@ static vindex_status take_steps(struct upkeep *u, step_fn *step)
     return st;
 }
 
+static vindex_status repair_step(struct upkeep *u, struct ingest *ingest)
+{
+    return vindex__ingest_drop_damaged(ingest, vindex__store_suspect(u->index->store));
+}
+
 static vindex_status maintain_step(struct upkeep *u, struct ingest *ingest)
 {
     u->done++;
@@ -352,6 +357,7 @@ vindex_status vindex_optimize(vindex *index, uint32_t flags, vindex_progress_fn 
     if (vindex__store_readonly(index->store))
         return vindex__fail(VINDEX_READONLY, "the index was opened for reading only");
     vindex_status st = vindex__store_check_fork(index->store);
+    if (st == VINDEX_OK) st = take_step(&u, repair_step); /* before a snapshot could refuse what is damaged */
     if (st == VINDEX_OK) st = count_segments(index, &u.total);
     u.total *= 2;
     if (st == VINDEX_OK) st = take_steps(&u, maintain_step);

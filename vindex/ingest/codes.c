@@ -13,6 +13,11 @@
 #include "ingest/train.h"
 #include "storage/derived.h"
 
+/* The two limits of plane c8, of the kernels and of a block, are one. */
+_Static_assert(64 * ((VKERN_C8_DIM_MAX + 3) / 4) + 192 <= BLOCK_PAYLOAD_BYTES &&
+                   64 * ((VKERN_C8_DIM_MAX + 4) / 4) + 192 > BLOCK_PAYLOAD_BYTES,
+               "VKERN_C8_DIM_MAX is the largest dim of which a block holds a group");
+
 bool vindex__has_c8(const struct config *config)
 {
     switch (config->type) {
@@ -63,6 +68,19 @@ static vindex_status delete_plane(struct ingest *in, const unsigned char nonce[N
     return st;
 }
 
+/* Blocks that nothing names any more: the next writer collects them. */
+static vindex_status disown(struct ingest *in)
+{
+    in->has_orphans = true;
+    return VINDEX_OK;
+}
+
+/* A derived record that is to go and does not decode goes all the same; what blocks it named is not known. */
+static vindex_status disown_if_damaged(struct ingest *in, vindex_status st)
+{
+    return st == VINDEX_CORRUPT ? disown(in) : st;
+}
+
 /* ---- the model ---------------------------------------------------------------------------------------- */
 
 static const enum plane model_planes[] = {PLANE_MEAN, PLANE_SCALE, PLANE_AXES, PLANE_DEVIATION};
@@ -74,14 +92,16 @@ vindex_status vindex__model_drop(struct ingest *in)
 {
     struct catalog_entry entry;
     struct model_record record;
+    vindex__coder_forget(in); /* also where it found no model: there may be one next */
     vindex_status st = catalog_get(in->session->catalog, TABLE_CONFIG, model_key, &entry);
     if (st != VINDEX_OK || !entry.value.data) return st;
     st = vindex__model_decode(entry.value, &record);
-    for (int i = 0; i < N_MODEL_PLANES && st == VINDEX_OK; i++) {
+    bool is_known = st == VINDEX_OK;
+    st = disown_if_damaged(in, st);
+    for (int i = 0; i < N_MODEL_PLANES && is_known && st == VINDEX_OK; i++) {
         struct plane_layout layout = vindex__model_layout(&record, &in->config, model_planes[i]);
         st = delete_plane(in, record.nonce, model_planes[i], &layout);
     }
-    vindex__coder_forget(in);
     in->changed = true;
     return st == VINDEX_OK ? catalog_del(in->session->catalog, TABLE_CONFIG, model_key) : st;
 }
@@ -126,9 +146,15 @@ vindex_status vindex__audits_drop(struct ingest *in)
     vindex_status st = catalog_get(in->session->catalog, TABLE_CONFIG, audits_key, &entry);
     if (st != VINDEX_OK || !entry.value.data) return st;
     st = vindex__audits_decode(entry.value, &record);
-    if (st != VINDEX_OK) return st;
-    struct plane_layout layout = vindex__audits_layout(&record);
-    st = delete_plane(in, record.nonce, PLANE_AUDITS, &layout);
+    bool is_known = st == VINDEX_OK;
+    if (st == VINDEX_UNSUPPORTED) /* a newer library's, which readers pass over: ours replace them */
+        st = disown(in);
+    else
+        st = disown_if_damaged(in, st);
+    if (is_known) {
+        struct plane_layout layout = vindex__audits_layout(&record);
+        st = delete_plane(in, record.nonce, PLANE_AUDITS, &layout);
+    }
     in->changed = true;
     return st == VINDEX_OK ? catalog_del(in->session->catalog, TABLE_CONFIG, audits_key) : st;
 }
@@ -183,8 +209,10 @@ vindex_status vindex__codes_drop(struct ingest *in, uint64_t seq)
     bool is_there;
     store_be64(key, seq);
     vindex_status st = read_codes(in, seq, &record, &is_there);
+    bool is_known = st == VINDEX_OK;
+    st = disown_if_damaged(in, st);
     if (st != VINDEX_OK || !is_there) return st;
-    for (size_t i = 0; i < 2 && st == VINDEX_OK; i++) {
+    for (size_t i = 0; i < 2 && is_known && st == VINDEX_OK; i++) {
         struct plane_layout layout = vindex__codes_layout(&record, &in->config, planes[i]);
         st = delete_plane(in, record.nonce, planes[i], &layout);
     }
@@ -230,6 +258,7 @@ static vindex_status coder_open(struct ingest *in, struct coder **out)
     struct coder *coder = in->coder = vindex__calloc(1, sizeof *coder);
     if (!coder) return vindex__nomem();
     st = vindex__model_acquire(in->session, &in->config, NULL, &coder->copy);
+    if (st == VINDEX_CORRUPT) st = VINDEX_OK; /* as none: no reason to refuse a commit; optimize drops it */
     if (st == VINDEX_OK && coder->copy) {
         const struct model *model = &coder->copy->model;
         coder->model = (struct vkern_model){.dim = in->config.dim,
@@ -386,11 +415,13 @@ static vindex_status open_blocks(struct ingest *in, struct coder *coder,
     return st;
 }
 
+/* Whether its blocks are all there was seen to before (repair.c). */
 static bool is_current(const struct codes_record *codes, const struct segment_record *segment,
                        const struct coder *coder)
 {
     return codes->n == segment->n && memcmp(codes->segment, segment->nonce, NONCE_BYTES) == 0 &&
-           memcmp(codes->model, coder->copy->model.nonce, NONCE_BYTES) == 0;
+           memcmp(codes->model, coder->copy->model.nonce, NONCE_BYTES) == 0 &&
+           (codes->m == 0 || codes->m == coder->model.m);
 }
 
 /* The next segment after *seq that lacks codes of the model; *seq 0: none. */

@@ -74,6 +74,11 @@ vindex_status vindex__ingest_put_model(struct ingest *ingest, const struct train
  */
 vindex_status vindex__ingest_encode(struct ingest *ingest, uint64_t max_bytes, uint64_t *after,
                                     uint64_t *n_done, bool *more);
+/**
+ * Drop what is damaged of model, codes and audits, codes that lack a block or a segment with it: what encode and training
+ * then make anew. checksum: look at every byte of the codes, not only whether their blocks are there. (repair.c)
+ */
+vindex_status vindex__ingest_drop_damaged(struct ingest *ingest, bool checksum);
 /** Put audits in place of those there were: entries as the record says, its nonce given anew; n 0: none. */
 vindex_status vindex__ingest_put_audits(struct ingest *ingest, const struct audits_record *audits,
                                         const void *entries);

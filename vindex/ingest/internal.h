@@ -83,6 +83,7 @@ struct ingest {
     size_t n_touched, touched_capacity;
     bool touched_all; /* too many to name, or the tail was sealed */
     bool changed;
+    bool has_orphans; /* this transaction leaves blocks that no record names */
     bool flushed; /* buffer and dirty records are in the catalog: only its commit is left */
     vindex_status failed; /* not OK: only free is left */
     int64_t began_ns;

@@ -48,6 +48,12 @@ static vindex_status nonce_of(struct ingest *in, enum catalog_table table, struc
     return st;
 }
 
+/* A damaged record of derived planes keeps no block: they are made anew. */
+static bool names_nothing(enum catalog_table table, vindex_status st)
+{
+    return st == VINDEX_CORRUPT && table != TABLE_SEGMENTS;
+}
+
 static vindex_status read_table(struct ingest *in, enum catalog_table table, struct nonces *nonces)
 {
     unsigned char key[8] = {0}, nonce[NONCE_BYTES];
@@ -58,6 +64,7 @@ static vindex_status read_table(struct ingest *in, enum catalog_table table, str
         if (entry.key.size != 8) return vindex__corrupt("a segment's key has %zu bytes", entry.key.size);
         memcpy(key, entry.key.data, 8);
         st = nonce_of(in, table, entry.value, nonce);
+        if (names_nothing(table, st)) continue;
         if (st == VINDEX_OK) st = add_nonce(nonces, nonce);
         if (st != VINDEX_OK) return st;
     }
@@ -73,6 +80,7 @@ static vindex_status read_single(struct ingest *in, const char *name, struct non
         catalog_get(in->session->catalog, TABLE_CONFIG, bytes_of(name, strlen(name)), &entry);
     if (st != VINDEX_OK || !entry.value.data) return st;
     st = is_model ? vindex__model_decode(entry.value, &model) : vindex__audits_decode(entry.value, &audits);
+    if (names_nothing(TABLE_CONFIG, st)) return VINDEX_OK;
     return st == VINDEX_OK ? add_nonce(nonces, is_model ? model.nonce : audits.nonce) : st;
 }
 
@@ -92,6 +100,11 @@ vindex_status vindex__collect_orphans(struct ingest *in)
     struct block_key key = {.plane = 0};
     struct nonces nonces = {NULL, 0, 0};
     vindex_status st = read_nonces(in, &nonces);
+    if (st == VINDEX_UNSUPPORTED) { /* a newer library's record: what it names only that one can tell */
+        in->has_orphans = true;
+        vindex__free(nonces.items);
+        return VINDEX_OK;
+    }
     for (bool found = true; st == VINDEX_OK;) {
         st = blocks_next(in->session->blocks, &key, &found);
         if (st != VINDEX_OK || !found) break;

@@ -137,6 +137,13 @@ static vindex_status find(struct ingest *in, int64_t id, struct place *place)
     return st;
 }
 
+/* Without rows: those to come may be of another kind than those trained on and asked for. */
+static vindex_status forget_derived(struct ingest *in)
+{
+    vindex_status st = vindex__model_drop(in);
+    return st == VINDEX_OK ? vindex__audits_drop(in) : st;
+}
+
 static vindex_status remove_at(struct ingest *in, int64_t id, const struct place *place)
 {
     unsigned char key[8];
@@ -152,7 +159,7 @@ static vindex_status remove_at(struct ingest *in, int64_t id, const struct place
         break;
     case IN_SEGMENT: st = vindex__segments_clear(in, place->seq, place->slot); break;
     }
-    if (st == VINDEX_OK) in->state.n_rows--;
+    if (st == VINDEX_OK && --in->state.n_rows == 0) st = forget_derived(in);
     return st;
 }
 
@@ -357,8 +364,7 @@ vindex_status vindex__ingest_remove_all(struct ingest *in)
     st = drop_all_segments(in);
     in->gone_below = in->state.next_seq;
     if (st == VINDEX_OK) st = delete_table(in, TABLE_TAIL);
-    if (st == VINDEX_OK) st = vindex__model_drop(in); /* rows to come may be of another kind */
-    if (st == VINDEX_OK) st = vindex__audits_drop(in);
+    if (st == VINDEX_OK) st = forget_derived(in);
     in->state.n_rows = in->state.n_tail = 0;
     in->touched_all = true;
     return vindex__ingest_leave(in, st);
@@ -397,7 +403,8 @@ static vindex_status put_state(struct ingest *in)
     struct state state = in->state;
     state.epoch++;
     state.mark = in->mark;
-    state.flags = 0; /* orphans were collected at begin; what this transaction flushed is now named */
+    /* Orphans were collected at begin; what this transaction flushed is now named. */
+    state.flags = in->has_orphans ? STATE_EARLY_BLOCKS : 0;
     vindex__state_encode(&state, record);
     return catalog_put(in->session->catalog, TABLE_CONFIG, bytes_of("state", 5),
                        bytes_of(record, sizeof record));

@@ -357,6 +357,7 @@ static vindex_status check_orphans(struct walk *w)
         if (st != VINDEX_OK || !more) break;
         const struct owner *owner =
             bsearch(key.nonce, owners, n_owners, sizeof *owners, compare_nonces);
+        if (w->has_foreign_audits && key.plane == PLANE_AUDITS) continue; /* theirs, as far as we know */
         if (!owner || key.index >= n_blocks_of(owner, &w->config, key.plane)) n_orphans++;
     }
     if (st == VINDEX_OK && n_orphans && !(w->state.flags & STATE_EARLY_BLOCKS))

@@ -288,6 +288,8 @@ static vindex_status check_audits(struct walk *w)
     if (st != VINDEX_OK || !entry.value.data) return st;
     st = vindex__audits_decode(entry.value, &w->audits);
     w->has_audits = st == VINDEX_OK;
+    w->has_foreign_audits = st == VINDEX_UNSUPPORTED;
+    if (w->has_foreign_audits) return VINDEX_OK; /* a newer library's: readers pass over them */
     if (st != VINDEX_OK) return vindex__check_absorb(w, st, "audits", 0);
 
     struct whose whose = {"audits", 0, w->audits.nonce};

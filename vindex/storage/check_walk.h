@@ -22,6 +22,7 @@ struct walk {
     size_t n_segments, capacity;
     uint64_t n_live, n_tail;
     bool has_model, has_audits; /* a record that decodes */
+    bool has_foreign_audits;    /* one of a version this library does not know */
     struct model_record model;
     struct audits_record audits;
     struct codes_record *codes; /* those that decode */

@@ -249,6 +249,30 @@ vindex_status vindex__codes_lookup(struct blocks *store, const struct config *co
     return st;
 }
 
+static vindex_status plane_is_whole(struct blocks *store, const struct config *config,
+                                    const struct codes_record *record, enum plane plane,
+                                    bool checksum, bool *is_whole)
+{
+    struct plane_layout layout = vindex__codes_layout(record, config, plane);
+    vindex_status st = VINDEX_OK;
+    for (uint32_t i = 0; i < layout.n_blocks && *is_whole && st == VINDEX_OK; i++) {
+        const void *payload = NULL;
+        st = lookup(store, config, record->nonce, plane, &layout, i, checksum, &payload);
+        *is_whole = st == VINDEX_OK && payload != NULL;
+    }
+    return st == VINDEX_CORRUPT ? VINDEX_OK : st;
+}
+
+vindex_status vindex__codes_are_whole(struct blocks *store, const struct config *config,
+                                      const struct codes_record *record, bool checksum,
+                                      bool *is_whole)
+{
+    *is_whole = true;
+    vindex_status st = plane_is_whole(store, config, record, PLANE_C4, checksum, is_whole);
+    return st == VINDEX_OK ? plane_is_whole(store, config, record, PLANE_C8, checksum, is_whole)
+                           : st;
+}
+
 static vindex_status verify_blocks(const struct config *config, const struct block *blocks,
                                    uint32_t n)
 {
@@ -289,10 +313,24 @@ static vindex_status copy_audits(struct session *session, const struct config *c
     return st;
 }
 
+vindex_status vindex__audits_acquire(struct session *session, const struct config *config,
+                                     struct audits_record *record, unsigned char **entries)
+{
+    struct catalog_entry entry;
+    memset(record, 0, sizeof *record);
+    *entries = NULL;
+    vindex_status st = catalog_get(session->catalog, TABLE_CONFIG, bytes_of("audits", 6), &entry);
+    if (st != VINDEX_OK || !entry.value.data) return st;
+    st = vindex__audits_decode(entry.value, record);
+    if (st == VINDEX_OK) st = copy_audits(session, config, record, entries);
+    if (!*entries) record->n = 0;
+    if (st == VINDEX_UNSUPPORTED) return VINDEX_OK; /* a newer library's: we know none */
+    return st;
+}
+
 vindex_status vindex__snapshot_audits(struct store *store, struct session *session,
                                       struct audits_record *record, unsigned char **entries)
 {
-    struct catalog_entry entry;
     struct config config;
     uint64_t stamp;
     memset(record, 0, sizeof *record);
@@ -301,15 +339,7 @@ vindex_status vindex__snapshot_audits(struct store *store, struct session *sessi
     if (st != VINDEX_OK) return st;
     st = catalog_refresh(session->catalog, &stamp);
     if (st == VINDEX_OK) st = vindex__read_head(session->catalog, &config, NULL);
-    if (st == VINDEX_OK)
-        st = catalog_get(session->catalog, TABLE_CONFIG, bytes_of("audits", 6), &entry);
-    if (st != VINDEX_OK || !entry.value.data) goto out;
-    st = vindex__audits_decode(entry.value, record);
-    if (st == VINDEX_OK) st = copy_audits(session, &config, record, entries);
-    if (st == VINDEX_UNSUPPORTED)
-        st = VINDEX_OK; /* a newer library's: it knows better, we know none */
-out:
-    if (!*entries) record->n = 0;
+    if (st == VINDEX_OK) st = vindex__audits_acquire(session, &config, record, entries);
     catalog_release(session->catalog);
     return st;
 }

@@ -1,7 +1,7 @@
 /*
  * derived.h - what a snapshot holds of derived planes (FORMAT.md 2, 3): the model on the heap, and
  * the codes record and block pointers of a segment. For snapshots, and for ingest, which encodes
- * relative to the same model.
+ * relative to the same model and looks for what was lost; searches see snapshot.h alone.
  *
  * All of it may be missing or out of date, and is then as if it were not there. What is there and
  * makes no sense is VINDEX_CORRUPT.
@@ -54,11 +54,21 @@ vindex_status vindex__codes_lookup(struct blocks *store, const struct config *co
                                    struct codes *codes, struct block *blocks,
                                    struct part_codes *part, bool *is_whole);
 
+/** Whether every block a record names is there and is the one it names; `checksum`: and undamaged. Damage is an
+ *  answer here, no failure. A record that names no block is whole. */
+vindex_status vindex__codes_are_whole(struct blocks *store, const struct config *config,
+                                      const struct codes_record *record, bool checksum,
+                                      bool *is_whole);
+
 /** Verify the checksums of all blocks, once in the process. */
 vindex_status vindex__codes_verify(const struct config *config, const struct part_codes *part);
 
 /** The checksum of the block whose payload this is: the header lies right before it. */
 vindex_status vindex__verify_payload(const struct config *config, const void *payload,
                                      size_t payload_bytes);
+
+/** The audits the session's view shows, as vindex__snapshot_audits lends them. */
+vindex_status vindex__audits_acquire(struct session *session, const struct config *config,
+                                     struct audits_record *record, unsigned char **entries);
 
 #endif
