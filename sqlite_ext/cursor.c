@@ -42,7 +42,8 @@ struct cursor {
     vindex_hit *hits;
     size_t n_hits, capacity, at;
     int n_batches;
-    bool is_last; /* no batch is to follow */
+    bool is_last;  /* no batch is to follow */
+    bool is_exact; /* the last batch was: no row was missed before its end */
 
     /* rows of t_rows: of a scan, or the one a search is at */
     sqlite3_stmt *row;
@@ -194,6 +195,24 @@ static void reverse(vindex_hit *hits, size_t n)
     }
 }
 
+/*
+ * The last batch of a stream misses no row. Nor does a stream that a term on scores ends, where no target was given: it
+ * promises every row the terms leave, and a row missed before its end would not come later.
+ */
+static bool asks_for_all(const struct cursor *c)
+{
+    bool is_bounded = c->worst_score < INFINITY || c->least_similarity > -INFINITY;
+    return !c->plan.has_k && (c->is_last || (is_bounded && !c->inputs[HIDDEN_RECALL]));
+}
+
+static int read_exactness(struct cursor *c, struct vector_index *v)
+{
+    vindex_report report = VINDEX_REPORT_INIT;
+    vindex_status status = vindex_searcher_report(v->searcher, &report);
+    c->is_exact = report.state == VINDEX_STATE_EXACT;
+    return vindex__table_status(c->table, v, status);
+}
+
 /* The `want` nearest of the rows of the filter, behind the hits there are. */
 static int search(struct cursor *c, struct vector_index *v, const vindex_filter *filter,
                   uint64_t want, size_t *n)
@@ -203,7 +222,7 @@ static int search(struct cursor *c, struct vector_index *v, const vindex_filter 
     *n = 0;
     int rc = make_room(c, want);
     if (rc != SQLITE_OK) return rc;
-    options.recall = c->is_last && !c->plan.has_k ? 1 : c->recall;
+    options.recall = asks_for_all(c) ? 1 : c->recall;
     options.filter = filter;
     options.cancel = vindex__table_is_interrupted;
     options.cancel_context = c->table;
@@ -212,7 +231,7 @@ static int search(struct cursor *c, struct vector_index *v, const vindex_filter 
                               vindex_search(v->searcher, &query, (size_t)want, &options, hits));
     while (rc == SQLITE_OK && *n < want && hits[*n].id != VINDEX_ID_NONE)
         ++*n;
-    return rc;
+    return rc == SQLITE_OK ? read_exactness(c, v) : rc;
 }
 
 static int compare_hits(const void *a, const void *b)
@@ -263,7 +282,7 @@ static int load(struct cursor *c, bool everything)
     vindex_filter filter = batch_filter(c);
     rc = search(c, v, &filter, want, &n);
     if (rc != SQLITE_OK) return rc;
-    if (n < want) c->is_last = true;
+    if (n < want && c->is_exact) c->is_last = true;
     if (c->has_likely_ids) rc = add_likely(c, v, &n);
     if (rc != SQLITE_OK) return rc;
     if (c->plan.by == BY_SCORE_DESC) reverse(c->hits + c->n_hits, n);

@@ -119,7 +119,7 @@ struct fact {
 struct facts {
     sqlite3_vtab_cursor base;
     int number; /* of the next vector column */
-    struct fact items[20];
+    struct fact items[24];
     int n, at;
     char *table_name, *schema_name;
 };
@@ -178,6 +178,11 @@ static int add_stats(struct table *table, int number, struct facts *facts)
     add_integer(facts, "n_blocks", stats.n_blocks);
     add_integer(facts, "row_bytes", stats.row_bytes);
     add_integer(facts, "cached_bytes", v->shadow.cached_bytes);
+    add_integer(facts, "c4_axes", stats.c4_axes);
+    add_integer(facts, "n_coded", stats.n_coded);
+    add_integer(facts, "codes_bytes", stats.codes_bytes);
+    add_integer(facts, "n_audits", stats.n_audits);
+    add_integer(facts, "n_alarms", stats.n_alarms);
     add_integer(facts, "epoch", stats.epoch);
     add_integer(facts, "format", stats.format_version);
     return SQLITE_OK;
@@ -187,15 +192,20 @@ static int add_stats(struct table *table, int number, struct facts *facts)
 static int add_plan(struct table *table, int number, struct facts *facts)
 {
     static const char *const states[] = {"", "exact", "proven", "assumed"};
+    static const char *const bases[] = {"", "rows", "queries"};
     struct vector_index *v = &table->vectors[number];
     vindex_report report = VINDEX_REPORT_INIT;
     if (!v->searcher || vindex_searcher_report(v->searcher, &report) != VINDEX_OK || !report.state)
         return SQLITE_OK;
     add_text(facts, "plan", report.plan);
     add_text(facts, "state", report.state <= VINDEX_STATE_ASSUMED ? states[report.state] : "");
+    add_text(facts, "basis", report.basis <= 2 ? bases[report.basis] : "");
+    add_integer(facts, "n_audits", report.n_audits);
     add_real(facts, "target", report.target);
     add_real(facts, "predicted", report.predicted);
     add_real(facts, "bound", report.bound);
+    add_real(facts, "measured", report.measured); /* NaN, not measured yet, is NULL in SQL */
+    add_integer(facts, "effort", report.effort);
     add_integer(facts, "n_rows", report.n_rows);
     add_integer(facts, "n_scored", report.n_scored);
     add_integer(facts, "n_reranked", report.n_reranked);

@@ -255,13 +255,15 @@ static int x_sync(sqlite3_vtab *base)
 
 static int x_commit(sqlite3_vtab *base)
 {
-    (void)base;
+    ((struct table *)base)->has_flushed = false;
     return SQLITE_OK;
 }
 
 static int x_rollback(sqlite3_vtab *base)
 {
-    vindex__table_discard((struct table *)base);
+    struct table *table = (struct table *)base;
+    vindex__table_discard(table);
+    if (!table->is_rolled_back) table->has_flushed = false;
     return SQLITE_OK;
 }
 

@@ -507,6 +507,7 @@ int vindex__table_flush(struct table *table)
             table, table->failed,
             "%s: an earlier write of this transaction failed half way: roll it back", table->name);
     if (!table->is_pending) return SQLITE_OK;
+    table->has_flushed = true;
     sqlite3_int64 last = sqlite3_last_insert_rowid(table->db);
     int rc = vindex__table_apply_removed(table);
     for (int i = 0; i < table->schema.n_vectors && rc == SQLITE_OK; i++) {
@@ -536,7 +537,7 @@ void vindex__table_discard(struct table *table)
         struct vector_index *v = &table->vectors[i];
         vindex_writer_abort(v->writer);
         v->writer = NULL;
-        vindex_forget(v->index);
+        vindex_forget(v->index, table->has_flushed);
     }
     table->n_removed = 0;
     table->is_pending = false;

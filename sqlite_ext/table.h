@@ -59,6 +59,7 @@ struct table {
     int depth;           /* calls of ours that are under way */
     bool is_rolled_back; /* SQLite rolled back meanwhile: discard when they are over */
     bool is_pending;     /* something is to be flushed */
+    bool has_flushed;    /* in this transaction: searches have seen what may still be rolled back */
     int failed;          /* a write stopped half way: only a rollback is left */
 };
 

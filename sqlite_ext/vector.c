@@ -89,22 +89,31 @@ static bool take_null(struct json *json, double *value)
     return true;
 }
 
+typedef bool take_one(void *context, double value);
+
+static bool take_array(struct json *json, bool takes_null, take_one *each, void *context)
+{
+    double value;
+    if (!take_char(json, '[')) return false;
+    if (take_char(json, ']')) return true;
+    do {
+        if (!take_number(json, &value) && !(takes_null && take_null(json, &value))) return false;
+        if (!each(context, value)) return false;
+    } while (take_char(json, ','));
+    return take_char(json, ']');
+}
+
+static bool take_end(struct json *json)
+{
+    skip_space(json);
+    return json->at == json->end;
+}
+
 bool vindex__sql_json_walk(const char *text, size_t size, bool takes_null,
                            bool (*each)(void *context, double value), void *context)
 {
     struct json json = {text, text + size};
-    double value;
-    if (!take_char(&json, '[')) return false;
-    if (!take_char(&json, ']')) {
-        do {
-            if (!take_number(&json, &value) && !(takes_null && take_null(&json, &value)))
-                return false;
-            if (!each(context, value)) return false;
-        } while (take_char(&json, ','));
-        if (!take_char(&json, ']')) return false;
-    }
-    skip_space(&json);
-    return json.at == json.end;
+    return take_array(&json, takes_null, each, context) && take_end(&json);
 }
 
 static bool count_one(void *context, double value)
@@ -265,27 +274,112 @@ static bool reserve(struct vector *vector, size_t size)
     return true;
 }
 
+/* JSON becomes floats, or what a type of whole numbers stores. */
+static uint32_t json_type(const struct vector_shape *shape)
+{
+    return shape->type <= VINDEX_BFLOAT16 ? VINDEX_FLOAT : shape->type;
+}
+
+/* What was wrong with a JSON array. */
+static int refuse_json(char **error, const struct vector_shape *shape,
+                       const struct filling *filling, bool is_array)
+{
+    if (filling->is_outside) return refuse_element(error, shape, filling->n, filling->outside);
+    if (is_array)
+        return refuse(error, shape, "%u numbers are needed, %u were given", shape->dim, filling->n);
+    if (filling->n == UINT32_MAX)
+        return refuse(error, shape, "%u numbers are needed, more were given", shape->dim);
+    return refuse(error, shape, "the text is not a JSON array of numbers, as in [1, 2.5, -3e-2]");
+}
+
 static int read_json(sqlite3_value *value, const struct vector_shape *shape, struct vector *vector,
                      char **error)
 {
     const char *text = (const char *)sqlite3_value_text(value);
     size_t size = (size_t)sqlite3_value_bytes(value);
-    bool is_float = shape->type <= VINDEX_BFLOAT16;
-    size_t bytes = vindex_row_bytes(is_float ? VINDEX_FLOAT : (vindex_type)shape->type, shape->dim);
+    size_t bytes = vindex_row_bytes((vindex_type)json_type(shape), shape->dim);
     if (!text || !reserve(vector, bytes)) return SQLITE_NOMEM;
     memset(vector->owned, 0, bytes);
     struct filling filling = {.shape = shape, .out = vector->owned};
     bool is_array = vindex__sql_json_walk(text, size, false, fill_one, &filling);
-    vector->type = is_float ? VINDEX_FLOAT : shape->type;
+    vector->type = json_type(shape);
     vector->data = vector->owned;
     if (is_array && filling.n == shape->dim) return SQLITE_OK;
     vector->data = NULL;
-    if (filling.is_outside) return refuse_element(error, shape, filling.n, filling.outside);
-    if (is_array)
-        return refuse(error, shape, "%u numbers are needed, %u were given", shape->dim, filling.n);
-    if (filling.n == UINT32_MAX)
-        return refuse(error, shape, "%u numbers are needed, more were given", shape->dim);
-    return refuse(error, shape, "the text is not a JSON array of numbers, as in [1, 2.5, -3e-2]");
+    return refuse_json(error, shape, &filling, is_array);
+}
+
+/* ---- many vectors -------------------------------------------------------------------------------- */
+
+static int refuse_row(char **error, size_t row)
+{
+    char *detail = *error;
+    *error = sqlite3_mprintf("row %lld of the sample: %z", (sqlite3_int64)row, detail);
+    return *error ? SQLITE_ERROR : SQLITE_NOMEM;
+}
+
+static int read_blob_rows(sqlite3_value *value, const struct vector_shape *shape,
+                          uint32_t blob_type, struct vector *vector, size_t *n, char **error)
+{
+    const char *data = sqlite3_value_blob(value);
+    size_t size = (size_t)sqlite3_value_bytes(value);
+    size_t bytes = vindex_row_bytes((vindex_type)blob_type, shape->dim);
+    if (size && !data) return SQLITE_NOMEM;
+    if (size % bytes)
+        return refuse(error, shape, "a %s[%u] is %lld bytes; %lld are no whole number of them",
+                      vindex_type_name((vindex_type)blob_type), shape->dim, (sqlite3_int64)bytes,
+                      (sqlite3_int64)size);
+    vector->data = data;
+    vector->type = blob_type;
+    *n = size / bytes;
+    for (size_t i = 0; i < *n; i++) {
+        int rc = blob_type == shape->type ? check_native(shape, data + i * bytes, error)
+                                          : check_floats(shape, data + i * bytes, error);
+        if (rc != SQLITE_OK) return *error ? refuse_row(error, i) : rc;
+    }
+    return SQLITE_OK;
+}
+
+static int read_json_rows(sqlite3_value *value, const struct vector_shape *shape,
+                          struct vector *vector, size_t *n, char **error)
+{
+    const char *text = (const char *)sqlite3_value_text(value);
+    if (!text) return SQLITE_NOMEM;
+    struct json json = {text, text + sqlite3_value_bytes(value)};
+    size_t bytes = vindex_row_bytes((vindex_type)json_type(shape), shape->dim);
+    bool is_open = take_char(&json, '['), is_array = is_open && take_char(&json, ']');
+    *n = 0;
+    while (is_open && !is_array) {
+        /* Doubling: appending stays linear. */
+        if ((*n & (*n + 1)) == 0 && !reserve(vector, 2 * (*n + 1) * bytes)) return SQLITE_NOMEM;
+        struct filling filling = {.shape = shape, .out = (char *)vector->owned + *n * bytes};
+        memset(filling.out, 0, bytes);
+        bool is_row = take_array(&json, false, fill_one, &filling);
+        if (!is_row || filling.n != shape->dim) {
+            int rc = refuse_json(error, shape, &filling, is_row);
+            return *error ? refuse_row(error, *n) : rc;
+        }
+        ++*n;
+        is_array = take_char(&json, ']');
+        is_open = is_array || take_char(&json, ',');
+    }
+    vector->type = json_type(shape);
+    vector->data = vector->owned;
+    if (is_array && take_end(&json)) return SQLITE_OK;
+    return refuse(error, shape, "the text is not a JSON array of arrays, as in [[1, 2], [3, 4]]");
+}
+
+int vindex__sql_vectors_read(sqlite3_value *value, const struct vector_shape *shape,
+                             uint32_t blob_type, struct vector *vector, size_t *n, char **error)
+{
+    int rc = SQLITE_OK, type = sqlite3_value_type(value);
+    *error = NULL;
+    *n = 0;
+    if (type == SQLITE_BLOB) rc = read_blob_rows(value, shape, blob_type, vector, n, error);
+    if (type == SQLITE_TEXT) rc = read_json_rows(value, shape, vector, n, error);
+    if (rc != SQLITE_OK || *n) return rc;
+    return refuse(error, shape, "give at least one vector: a BLOB of rows one behind the other, or a "
+                                "JSON array of arrays");
 }
 
 /* ---- the door ------------------------------------------------------------------------------------ */

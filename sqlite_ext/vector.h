@@ -29,6 +29,12 @@ struct vector {
  */
 int vindex__sql_vector_read(sqlite3_value *value, const struct vector_shape *shape,
                             struct vector *vector, char **error);
+/**
+ * Read many: a JSON array of arrays, or a BLOB of dense rows of blob_type (the shape's or VINDEX_FLOAT). On success
+ * *n >= 1 rows, as vindex__sql_vectors gives them once its n is set.
+ */
+int vindex__sql_vectors_read(sqlite3_value *value, const struct vector_shape *shape,
+                             uint32_t blob_type, struct vector *vector, size_t *n, char **error);
 void vindex__sql_vector_deinit(struct vector *vector);
 
 /** The vector as the library takes it. */

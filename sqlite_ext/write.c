@@ -308,6 +308,7 @@ static int ask_progress(void *table, uint64_t done, uint64_t total)
 static int optimize(struct table *table, uint32_t flags)
 {
     int rc = vindex__table_flush(table);
+    table->has_flushed = true;
     for (int i = 0; i < table->schema.n_vectors && rc == SQLITE_OK; i++) {
         struct vector_index *v = NULL;
         rc = vindex__table_index(table, i, &v);
@@ -326,6 +327,82 @@ static int integrity_check(struct table *table)
     if (rc == SQLITE_OK && finding)
         rc = vindex__table_error(table, SQLITE_CORRUPT_VTAB, "%s", finding);
     sqlite3_free(finding);
+    return rc;
+}
+
+/* What 'calibrate' is told of its sample: "calibrate [COLUMN] [TYPE]", the first vector column's and its own by default. */
+struct sample_shape {
+    const struct schema_column *column;
+    uint32_t blob_type;
+};
+
+static int read_sample_word(struct table *table, const char *word, struct sample_shape *sample)
+{
+    vindex_type type;
+    for (int i = 0; i < table->schema.n_vectors; i++) {
+        const struct schema_column *column = vindex__sql_vector_column(&table->schema, i);
+        if (sqlite3_stricmp(column->name, word) != 0) continue;
+        sample->column = column;
+        sample->blob_type = column->type;
+        return SQLITE_OK;
+    }
+    if (vindex_type_parse(word, &type) != VINDEX_OK ||
+        (type != VINDEX_FLOAT && type != sample->column->type) ||
+        (type == VINDEX_FLOAT && sample->column->type == VINDEX_BIT))
+        return vindex__table_error(
+            table, SQLITE_ERROR,
+            "%s: calibrate '%s': give a vector column, or the type of the BLOB: the column's or FLOAT",
+            table->name, word);
+    sample->blob_type = type;
+    return SQLITE_OK;
+}
+
+static int read_sample_shape(struct table *table, const char *words, struct sample_shape *sample)
+{
+    int rc = SQLITE_OK;
+    sample->column = vindex__sql_vector_column(&table->schema, 0);
+    sample->blob_type = sample->column->type;
+    while (rc == SQLITE_OK && *(words += strspn(words, " "))) {
+        size_t n = strcspn(words, " ");
+        char *word = sqlite3_mprintf("%.*s", (int)n, words);
+        rc = word ? read_sample_word(table, word, sample) : SQLITE_NOMEM;
+        sqlite3_free(word);
+        words += n;
+    }
+    return rc;
+}
+
+static int calibrate_with(struct table *table, int number, const vindex_vectors *queries)
+{
+    struct vector_index *v = NULL;
+    int rc = vindex__table_flush(table);
+    if (rc == SQLITE_OK) rc = vindex__table_index(table, number, &v);
+    if (rc != SQLITE_OK) return rc;
+    table->has_flushed = true;
+    rc = vindex__table_status(table, v,
+                              vindex_calibrate(v->index, queries, ask_progress, table));
+    if (rc != SQLITE_OK) table->failed = rc;
+    return rc;
+}
+
+static int calibrate(struct table *table, const char *words, sqlite3_value *argument)
+{
+    struct sample_shape sample;
+    struct vector vector = {NULL, 0, NULL, 0};
+    size_t n = 0;
+    char *error = NULL;
+    int rc = read_sample_shape(table, words, &sample);
+    if (rc != SQLITE_OK) return rc;
+    struct vector_shape shape = {sample.column->name, sample.column->type, sample.column->dim};
+    rc = vindex__sql_vectors_read(argument, &shape, sample.blob_type, &vector, &n, &error);
+    if (error) vindex__table_error(table, rc, "%s: calibrate: %s", table->name, error);
+    sqlite3_free(error);
+    if (rc == SQLITE_OK) {
+        vindex_vectors queries = vindex__sql_vectors(&vector);
+        queries.n = n;
+        rc = calibrate_with(table, sample.column->number, &queries);
+    }
+    vindex__sql_vector_deinit(&vector);
     return rc;
 }
 
@@ -355,16 +432,19 @@ static int command(struct table *table, sqlite3_value *value, sqlite3_value *arg
     const char *text = (const char *)sqlite3_value_text(value);
     if (!text) return SQLITE_NOMEM;
     if (sqlite3_stricmp(text, "device") == 0) return set_device(table, argument);
+    if (sqlite3_strnicmp(text, "calibrate", 9) == 0 && (text[9] == ' ' || !text[9]))
+        return calibrate(table, text + 9, argument);
     if (sqlite3_value_type(argument) != SQLITE_NULL)
         return vindex__table_error(table, SQLITE_ERROR,
-                                   "%s: the one command that takes an arg is 'device'", table->name);
+                                   "%s: the commands that take an arg are 'calibrate' and 'device'",
+                                   table->name);
     if (sqlite3_stricmp(text, "optimize") == 0) return optimize(table, 0);
     if (sqlite3_stricmp(text, "rebuild") == 0) return optimize(table, VINDEX_OPTIMIZE_ALL);
     if (sqlite3_stricmp(text, "integrity-check") == 0) return integrity_check(table);
     return vindex__table_error(
         table, SQLITE_ERROR,
-        "%s: command '%s' is unknown: there are optimize, rebuild, integrity-check, device", table->name,
-        text);
+        "%s: command '%s' is unknown: there are optimize, calibrate, rebuild, integrity-check, device",
+        table->name, text);
 }
 
 /* ---- the door ------------------------------------------------------------------------------------ */

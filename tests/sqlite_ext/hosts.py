@@ -1,4 +1,4 @@
-"""hosts.py - the three forms of a question, asked in this Python and in a sqlite3 shell, against the C API's hits.
+"""hosts.py - the three forms of a question at recall 1, asked in this Python and in a sqlite3 shell, against the C API's hits.
 
 Usage: hosts.py EXTENSION FOLDER [SHELL]. FOLDER holds what test_slow_data writes under VINDEX_TEST_ANSWERS. Scores are
 compared bit for bit; the shell prints 15 digits, and 9 name a float.
@@ -13,9 +13,9 @@ import sys
 import time
 
 K = 10
-FORMS = ("SELECT rowid, score FROM docs WHERE v MATCH %s AND k = 10",
-         "SELECT rowid, score FROM docs WHERE query = %s ORDER BY score LIMIT 10",
-         "SELECT rowid, score FROM docs(%s, 10)")
+FORMS = ("SELECT rowid, score FROM docs WHERE v MATCH %s AND k = 10 AND recall = 1",
+         "SELECT rowid, score FROM docs WHERE query = %s AND recall = 1 ORDER BY score LIMIT 10",
+         "SELECT rowid, score FROM docs(%s, 10, 1)")
 
 
 def read_set(name):

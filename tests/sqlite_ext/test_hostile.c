@@ -2,7 +2,8 @@
  * test_hostile.c - anybody may write into shadow tables: after every mutation each statement gives the right rows
  * or SQLITE_CORRUPT_VTAB, and touches no memory that is not its own (run it under ASan).
  *
- * Half of the mutations repair the checksum of what they damaged, so that decoding is reached.
+ * Half of the mutations repair the checksum of what they damaged, so that decoding is reached. Most are of a small table;
+ * some of one whose rows have codes; and in long runs a few of one that also holds audits.
  * VINDEX_TEST_MUTATIONS sets their number.
  */
 #include <string.h>
@@ -31,6 +32,44 @@ static const struct {
     {"docs_blocks1", "id", true},    {"docs_codes0", "seq", true},    {"docs_codes1", "seq", true},
 };
 enum { N_TABLES = sizeof tables / sizeof *tables };
+
+/* ---- templates ----------------------------------------------------------------------------------- */
+
+/* Codes need some thousand rows, audits ten times as many. Both columns of the statements below. */
+static void fill_large(sqlite3 *db, int n_rows)
+{
+    sqlite3_stmt *insert = NULL;
+    float e[16];
+    signed char f[16];
+    sql_must(db, "CREATE VIRTUAL TABLE docs USING vindex(e FLOAT[16], lang TEXT, year INTEGER, "
+                 "f INT8[16] metric=ip, +body TEXT); BEGIN");
+    assert_int_equal(sqlite3_prepare_v2(db, "INSERT INTO docs(rowid, e, lang, year, f, body) "
+                                            "VALUES(?1, ?2, 'en', ?1 % 9 + 2000, ?3, 'x')",
+                                        -1, &insert, NULL),
+                     SQLITE_OK);
+    for (int i = 0; i < n_rows; i++) {
+        for (int j = 0; j < 16; j++) {
+            e[j] = (float)rnd(1000) / (float)(1 + j * j);
+            f[j] = (signed char)((int)rnd(200) / (1 + j) - 20);
+        }
+        sqlite3_bind_int(insert, 1, i);
+        sqlite3_bind_blob(insert, 2, e, sizeof e, SQLITE_STATIC);
+        sqlite3_bind_blob(insert, 3, f, sizeof f, SQLITE_STATIC);
+        assert_int_equal(sqlite3_step(insert), SQLITE_DONE);
+        sqlite3_reset(insert);
+    }
+    sqlite3_finalize(insert);
+    sql_must(db, "COMMIT; INSERT INTO docs(docs) VALUES('optimize');"
+                 "DELETE FROM docs WHERE rowid IN (3, 7, 30, 31);"
+                 "INSERT INTO docs(rowid, e, f) SELECT -1, e, f FROM docs WHERE rowid = 5");
+}
+
+/* Vectors to ask with and to insert, of whatever dim the template has. */
+static void fill_probes(sqlite3 *db)
+{
+    sql_must(db, "CREATE TABLE probes(id INTEGER PRIMARY KEY, e, f); INSERT INTO probes(e, f) "
+                 "SELECT e, f FROM docs WHERE e IS NOT NULL AND f IS NOT NULL LIMIT 3");
+}
 
 /* ---- mutations ----------------------------------------------------------------------------------- */
 
@@ -178,29 +217,35 @@ static void mutate_row(sqlite3 *db, int t)
 
 /* ---- statements ---------------------------------------------------------------------------------- */
 
+#define E(id) "(SELECT e FROM probes WHERE id = " #id ")"
+#define F(id) "(SELECT f FROM probes WHERE id = " #id ")"
+
 static const char *const questions[] = {
-    "SELECT rowid, score FROM docs('[1,2,1]') WHERE k = 10",
-    "SELECT rowid, score FROM docs WHERE f MATCH '[1,1]'",
-    "SELECT rowid, score FROM docs('[1,2,1]') ORDER BY score DESC",
+    "SELECT rowid, score FROM docs(" E(1) ") WHERE k = 10 AND recall = 1",
+    "SELECT rowid, score FROM docs WHERE f MATCH " F(2) " AND recall = 1 LIMIT 100",
+    "SELECT rowid, score FROM docs(" E(3) ") ORDER BY score DESC LIMIT 100",
 };
 enum { N_QUESTIONS = 3 };
 
 static const char *const others[] = {
-    "SELECT rowid, score, lang, year, body, e, f FROM docs('[1,0,0]') WHERE lang = 'en' AND year > "
-    "2001",
-    "SELECT rowid, *, e, f FROM docs",
+    "SELECT rowid, score, lang, year, body, e, f FROM docs(" E(2) ") WHERE lang = 'en' AND year > "
+    "2001 LIMIT 300",
+    "SELECT rowid, *, e, f FROM docs LIMIT 300",
     "SELECT * FROM docs WHERE rowid = 9",
-    "SELECT * FROM vindex_stats('docs')",
-    "INSERT INTO docs(rowid, e, f) VALUES(500, '[1,1,1]', '[1,1]')",
-    "INSERT OR REPLACE INTO docs(rowid, e, f) VALUES(9, '[1,1,1]', '[1,1]')",
-    "UPDATE docs SET e = '[5,5,5]' WHERE rowid < 9",
-    "UPDATE docs SET rowid = rowid + 1000 WHERE rowid IN (10, 11)",
+    "SELECT * FROM vindex_stats('docs'); SELECT * FROM vindex_plan('docs')",
+    "INSERT INTO docs(rowid, e, f) SELECT 50000, e, f FROM probes WHERE id = 1",
+    "INSERT OR REPLACE INTO docs(rowid, e, f) SELECT 9, e, f FROM probes WHERE id = 2",
+    "UPDATE docs SET e = " E(3) " WHERE rowid < 9",
+    "UPDATE docs SET rowid = rowid + 100000 WHERE rowid IN (10, 11)",
     "DELETE FROM docs WHERE rowid % 3 = 1",
     "INSERT INTO docs(docs) VALUES('integrity-check')",
     "INSERT INTO docs(docs) VALUES('optimize')",
     "INSERT INTO docs(docs) VALUES('rebuild')",
-    "SELECT rowid, score FROM docs('[1,2,1]')",
-    "BEGIN; DELETE FROM docs; INSERT INTO docs(e) VALUES('[1,2,3]'); ROLLBACK",
+    "INSERT INTO docs(docs, arg) SELECT 'calibrate', e FROM probes",
+    "SELECT rowid, score FROM docs(" E(1) ")",
+    "SELECT rowid, score FROM docs WHERE f MATCH " F(1) " AND k = 10 AND recall = 0.9",
+    "SELECT rowid, score FROM docs(" E(2) ") WHERE k = 10 AND recall = 0.5",
+    "BEGIN; DELETE FROM docs; INSERT INTO docs(e) SELECT e FROM probes; ROLLBACK",
     "ALTER TABLE docs RENAME TO papers",
     "ALTER TABLE papers RENAME TO docs",
 };
@@ -251,23 +296,62 @@ static void one_mutation(sqlite3 *template, char *const *expected)
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
 
+/* A template, and what its questions give. */
+struct template {
+    sqlite3 *db;
+    char *expected[N_QUESTIONS];
+    long share; /* one in so many mutations is of it */
+    long n;
+};
+
+static void finish_template(struct template *t, sqlite3 *db, long share)
+{
+    t->db = db;
+    t->share = share;
+    fill_probes(db);
+    for (int i = 0; i < N_QUESTIONS; i++)
+        t->expected[i] = sql_text(db, questions[i]);
+}
+
+static void free_template(struct template *t)
+{
+    for (int i = 0; i < N_QUESTIONS; i++)
+        sqlite3_free(t->expected[i]);
+    sqlite3_close(t->db);
+}
+
+#define MANY_MUTATIONS 15000 /* from here on it pays to make a template with audits */
+
 static void test_mutations(void **state)
 {
     const char *wanted = getenv("VINDEX_TEST_MUTATIONS");
     long n = wanted ? strtol(wanted, NULL, 10) : 1500;
-    sqlite3 *template = sql_open();
-    char *expected[N_QUESTIONS];
+    struct template templates[3];
+    int n_templates = n < MANY_MUTATIONS ? 2 : 3;
     (void)state;
     random_state = test_seed();
-    sql_fill(template);
-    for (int i = 0; i < N_QUESTIONS; i++)
-        expected[i] = sql_text(template, questions[i]);
-    for (long i = 0; i < n; i++)
-        one_mutation(template, expected);
-    for (int i = 0; i < N_QUESTIONS; i++)
-        sqlite3_free(expected[i]);
-    sqlite3_close(template);
-    printf("%ld mutations\n", n);
+    memset(templates, 0, sizeof templates);
+    for (int i = 0; i < n_templates; i++) {
+        static const long shares[] = {1, 64, 500};
+        sqlite3 *db = sql_open();
+        if (i == 0) sql_fill(db);
+        if (i > 0) fill_large(db, i == 1 ? 4200 : 30100);
+        if (i == 2) sql_must(db, "INSERT INTO docs(docs, arg) SELECT 'calibrate', "
+                                 "json_group_array(json(vindex_to_json(e))) FROM docs WHERE rowid "
+                                 "BETWEEN 100 AND 500");
+        finish_template(&templates[i], db, shares[i]);
+    }
+    for (long i = 0; i < n; i++) {
+        int t = n_templates - 1;
+        while (t > 0 && rnd((uint32_t)templates[t].share))
+            t--;
+        templates[t].n++;
+        one_mutation(templates[t].db, templates[t].expected);
+    }
+    for (int i = 0; i < n_templates; i++)
+        free_template(&templates[i]);
+    printf("%ld mutations: %ld of a small table, %ld of one with codes, %ld of one with audits\n", n,
+           templates[0].n, templates[1].n, templates[2].n);
 }
 
 int main(void)

@@ -22,6 +22,7 @@ struct vindex {
     pthread_mutex_t audits_mutex;    /* of taking them over from the store */
     _Atomic uint64_t audits_mark;    /* of the commit they are of */
     unsigned char audits_nonce[NONCE_BYTES]; /* of the record taken over or stored last */
+    atomic_bool audits_in_doubt; /* what they were learnt from may have been rolled back */
 };
 
 /**

@@ -13,6 +13,7 @@
 vindex_status vindex__audits_open(vindex *index)
 {
     atomic_init(&index->audits_mark, 0);
+    atomic_init(&index->audits_in_doubt, false);
     vindex_status st = vindex__calibration_new(index->config.dim, &index->calibration);
     if (st == VINDEX_OK && pthread_mutex_init(&index->audits_mutex, NULL) != 0) {
         vindex__calibration_free(index->calibration);
@@ -84,28 +85,49 @@ static vindex_status load(vindex *index, struct session *session, struct calibra
     return st;
 }
 
+/*
+ * After a rollback: audits stay only if the commit they were last in step with is the one that counts again, and nothing
+ * was stored since. All others may be of rows, codes or queries that never were.
+ */
+static void settle_doubt(vindex *index, const struct facts *facts,
+                         const struct audits_record *record)
+{
+    if (facts->mark == atomic_load(&index->audits_mark) &&
+        memcmp(record->nonce, index->audits_nonce, NONCE_BYTES) == 0)
+        return;
+    vindex__calibration_clear(index->calibration);
+    memset(index->audits_nonce, 0, NONCE_BYTES);
+}
+
 static vindex_status sync(vindex *index, struct session *session, struct facts *facts)
 {
     unsigned char model[NONCE_BYTES];
     struct audits_record record;
+    bool is_in_doubt = atomic_load(&index->audits_in_doubt);
     vindex_status st = read_facts(index, session, facts);
-    if (st != VINDEX_OK || facts->mark == atomic_load(&index->audits_mark)) return st;
+    if (st != VINDEX_OK || (facts->mark == atomic_load(&index->audits_mark) && !is_in_doubt))
+        return st;
+    st = read_record(session, &record);
+    if (st != VINDEX_OK) return st;
+    if (is_in_doubt) settle_doubt(index, facts, &record);
     vindex__calibration_model(index->calibration, model);
     if (memcmp(model, facts->model, NONCE_BYTES) != 0) {
         vindex__calibration_reset(index->calibration, facts->model);
         memset(index->audits_nonce, 0, NONCE_BYTES);
     }
-    st = read_record(session, &record);
-    if (st == VINDEX_OK && record.n && memcmp(record.model, facts->model, NONCE_BYTES) == 0 &&
+    if (record.n && memcmp(record.model, facts->model, NONCE_BYTES) == 0 &&
         memcmp(record.nonce, index->audits_nonce, NONCE_BYTES) != 0)
         st = load(index, session, index->calibration);
-    if (st == VINDEX_OK) atomic_store(&index->audits_mark, facts->mark);
+    if (st != VINDEX_OK) return st;
+    atomic_store(&index->audits_mark, facts->mark);
+    atomic_store(&index->audits_in_doubt, false);
     return st;
 }
 
 bool vindex__audits_behind(vindex *index, const struct snapshot *snapshot)
 {
-    return snapshot->state.mark != atomic_load_explicit(&index->audits_mark, memory_order_acquire);
+    return snapshot->state.mark != atomic_load_explicit(&index->audits_mark, memory_order_acquire) ||
+           atomic_load_explicit(&index->audits_in_doubt, memory_order_acquire);
 }
 
 vindex_status vindex__audits_sync(vindex *index, struct session *session)

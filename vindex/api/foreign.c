@@ -49,7 +49,9 @@ vindex_status vindex_create_on(struct catalog *catalog, struct blocks *blocks,
     return st == VINDEX_OK ? vindex_open_on(catalog, blocks, out) : st;
 }
 
-void vindex_forget(vindex *index)
+void vindex_forget(vindex *index, bool was_read)
 {
-    if (index) vindex__store_forget(index->store);
+    if (!index) return;
+    vindex__store_forget(index->store);
+    if (was_read) atomic_store(&index->audits_in_doubt, true);
 }

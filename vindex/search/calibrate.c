@@ -665,13 +665,27 @@ void vindex__calibration_free(struct calibration *c)
     vindex__free(c);
 }
 
-void vindex__calibration_reset(struct calibration *c, const unsigned char model[NONCE_BYTES])
+static void reset_locked(struct calibration *c, const unsigned char model[NONCE_BYTES])
 {
-    pthread_mutex_lock(&c->mutex);
     memcpy(c->model, model, NONCE_BYTES);
     c->rows.n = c->queries.n = 0;
     c->n_cold = 0;
     forget_plans(c);
+}
+
+void vindex__calibration_reset(struct calibration *c, const unsigned char model[NONCE_BYTES])
+{
+    pthread_mutex_lock(&c->mutex);
+    reset_locked(c, model);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+void vindex__calibration_clear(struct calibration *c)
+{
+    static const unsigned char none[NONCE_BYTES] = {0};
+    pthread_mutex_lock(&c->mutex);
+    reset_locked(c, none);
+    c->n_vectors = 0;
     pthread_mutex_unlock(&c->mutex);
 }
 

@@ -100,6 +100,8 @@ vindex_status vindex__calibration_new(uint32_t dim, struct calibration **calibra
 void vindex__calibration_free(struct calibration *calibration);
 /** Forget all but the kept queries; audits from now on are relative to this model. */
 void vindex__calibration_reset(struct calibration *calibration, const unsigned char model[NONCE_BYTES]);
+/** Forget everything, the kept queries and the model too: as new. */
+void vindex__calibration_clear(struct calibration *calibration);
 /** The model of the audits; all zeros: none yet. */
 void vindex__calibration_model(struct calibration *calibration, unsigned char model[NONCE_BYTES]);
 /** Take over stored audits (FORMAT.md 4b) of the model held, in place of those of their kind (live ones of this

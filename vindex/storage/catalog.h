@@ -116,12 +116,13 @@ static inline void catalog_rollback(struct catalog *c)
  *
  * open: the records exist already. create: writes config and state (options as vindex_create's). The handles
  * stay the caller's, must outlive the index, and are used on the calling thread only. A writer's commit calls
- * the catalog's commit, which may leave durability to the owner's transaction. forget: after a rollback.
+ * the catalog's commit, which may leave durability to the owner's transaction. forget: after a rollback; was_read:
+ * what was rolled back may have been searched or learnt from, so audits of it go too.
  */
 struct blocks;
 vindex_status vindex_open_on(struct catalog *catalog, struct blocks *blocks, vindex **index);
 vindex_status vindex_create_on(struct catalog *catalog, struct blocks *blocks,
                                const vindex_create_options *options, vindex **index);
-void vindex_forget(vindex *index);
+void vindex_forget(vindex *index, bool was_read);
 
 #endif
