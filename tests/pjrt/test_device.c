@@ -207,6 +207,28 @@ static void approximate_answers_have_exact_scores(void **state)
     }
 }
 
+/* What nobody has measured is not proven: who stays exact until proven gets what target 1 gets. */
+static void strict_stays_exact(void **state)
+{
+    vindex_search_options options = VINDEX_SEARCH_OPTIONS_INIT;
+    vindex_hit truth[Q * K], hits[Q * K];
+    vindex_report report = VINDEX_REPORT_INIT;
+    struct fixture f;
+    (void)state;
+    plugin_tell("kinds=bins");
+    open_fixture(&f, VINDEX_FLOAT, VINDEX_L2, N);
+    ask(&f, "cpu", 1, 1, NULL, truth, &report);
+    options.device = device_text(",chunk=1024");
+    options.recall = 0.9F;
+    options.flags = VINDEX_SEARCH_STRICT;
+    assert_int_equal(vindex_search(f.searcher, &VINDEX_F32_ROWS(f.queries, Q), K, &options, hits),
+                     VINDEX_OK);
+    assert_int_equal(vindex_searcher_report(f.searcher, &report), VINDEX_OK);
+    if (report.state != VINDEX_STATE_EXACT) fail_msg("%s", report.plan);
+    assert_memory_equal(hits, truth, sizeof hits);
+    close_fixture(&f);
+}
+
 /* bf16 rows of f32 numbers have a wide band: what it can not prove goes to the CPU. */
 static void a_bound_that_proves_nothing(void **state)
 {
@@ -629,6 +651,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exact_for_every_type_and_metric),
         cmocka_unit_test(approximate_answers_have_exact_scores),
+        cmocka_unit_test(strict_stays_exact),
         cmocka_unit_test(a_bound_that_proves_nothing),
         cmocka_unit_test(filters),
         cmocka_unit_test(several_devices_are_shards),

@@ -252,6 +252,8 @@ static void make_model(struct made *made, const struct shape *shape)
         mean[i] = (float)sum;
         scale[i] = (float)sqrt(variance > 1e-60 ? variance : 1e-60);
         if (!(scale[i] < FLT_MAX) || !(scale[i] > 0)) scale[i] = 1;
+        if (shape->mean) mean[i] = shape->mean[i];
+        if (shape->scale) scale[i] = shape->scale[i];
         if (scale[i] > largest) largest = scale[i];
     }
     make_axes(shape->m, shape->dim, axes);

@@ -52,6 +52,7 @@ struct shape {
     const uint8_t *codes; /* [n_parts]: WITH_*; NULL: no model, no codes. The tail has none */
     uint32_t m;           /* axes of c4, a multiple of 8, at most dim; 0: no c4 */
     uint32_t groups_per_block;
+    const float *mean, *scale; /* [dim] of the model; NULL: measured */
 };
 struct snapshot *make_snapshot(const struct shape *shape);
 void free_snapshot(struct snapshot *snapshot);

@@ -466,6 +466,72 @@ static void interrupts_leave_true_rows(void **state)
     free(hits);
 }
 
+/* Rows that a rough scan has reached are worth their exact scores: a call that ends gives the best of
+   them. */
+static void interrupts_leave_what_was_reached(void **state)
+{
+    enum { K = 10, K_PRIME = 2000 };
+    vindex_hit *hits = calloc(N_QUERIES * K, sizeof *hits);
+    struct fixture f;
+    (void)state;
+    setup(&f, VINDEX_FLOAT, VINDEX_L2, NATURE_NORMAL, N_PARTS * PART);
+    for (uint32_t n_threads = 1; n_threads <= 2; n_threads++)
+        for (int looks = 8; looks <= 16; looks += 8) {
+            int left = looks;
+            struct search_request request = request_of(&f, N_QUERIES / 2, K);
+            struct window window = {
+                .n = request.n_queries, .k = K, .k_prime = K_PRIME, .hits = hits};
+            struct call call;
+            request.cancel = count_down;
+            request.cancel_context = &left;
+            request.n_threads = n_threads;
+            vindex__call_open(&call, f.search, f.snapshot, &request, hits);
+            assert_int_equal(vindex__search_pool(f.search, n_threads), VINDEX_OK);
+            assert_int_equal(vindex__call_filter(&call), VINDEX_OK);
+            assert_int_equal(vindex__call_window(&call, &window), VINDEX_CANCELLED);
+            for (size_t i = 0; i < request.n_queries * K; i++)
+                if (hits[i].id == VINDEX_ID_NONE)
+                    fail_msg("%u threads, look %d: query %zu has %zu hits", n_threads, looks,
+                             i / K, i % K);
+        }
+    teardown(&f);
+    free(hits);
+}
+
+/* But not worth more than about a millisecond: a large batch with a large k would take long. */
+static void interrupts_are_honoured_soon(void **state)
+{
+    enum { K = 1000 };
+    vindex_hit *hits = calloc(N_QUERIES * K, sizeof *hits);
+    struct fixture f;
+    (void)state;
+    setup(&f, VINDEX_FLOAT, VINDEX_L2, NATURE_NORMAL, N_PARTS * PART);
+    for (uint32_t n_threads = 1; n_threads <= 2; n_threads++)
+        for (size_t k_prime = 0; k_prime <= 5000; k_prime += 5000) {
+            int left = 1;
+            struct search_request request = request_of(&f, N_QUERIES, K);
+            struct window window = {
+                .n = request.n_queries, .k = K, .k_prime = k_prime, .hits = hits};
+            struct call call;
+            request.cancel = count_down;
+            request.cancel_context = &left;
+            request.n_threads = n_threads;
+            memset(hits, 0x55, N_QUERIES * K * sizeof *hits);
+            vindex__call_open(&call, f.search, f.snapshot, &request, hits);
+            assert_int_equal(vindex__search_pool(f.search, n_threads), VINDEX_OK);
+            assert_int_equal(vindex__call_filter(&call), VINDEX_OK);
+            assert_int_equal(vindex__call_window(&call, &window), VINDEX_CANCELLED);
+            /* 42 ns a row, by estimate; what was scored before that is little */
+            if (call.n_reranked > n_threads * 60000)
+                fail_msg("%u threads, k' %zu: %llu rows", n_threads, k_prime,
+                         (unsigned long long)call.n_reranked);
+            for (size_t i = 0; i < N_QUERIES * K; i++)
+                assert_true(hits[i].id == VINDEX_ID_NONE || hits[i].id < (int64_t)f.shape.n);
+        }
+    teardown(&f);
+    free(hits);
+}
+
 static void warm_call_allocates_nothing(void **state)
 {
     enum { K = 10 };
@@ -552,6 +618,8 @@ int main(void)
         cmocka_unit_test(audits_name_ranks),
         cmocka_unit_test(learns_then_plans),
         cmocka_unit_test(interrupts_leave_true_rows),
+        cmocka_unit_test(interrupts_leave_what_was_reached),
+        cmocka_unit_test(interrupts_are_honoured_soon),
         cmocka_unit_test(warm_call_allocates_nothing),
         cmocka_unit_test(out_of_memory_at_each_allocation),
         cmocka_unit_test(no_codes_are_no_matter),

@@ -357,7 +357,8 @@ VINDEX_API vindex_status vindex_optimize(vindex *index, uint32_t flags, vindex_p
  * find. With 300 queries and more, targets up to 0.99 are proven at once for queries of the same law; 0.999 needs some
  * thousand. Kept in the index. The method: vindex/search/calibrate.h.
  *
- * @param queries  [in] as for vindex_search; the last 4,096 are kept.
+ * @param queries  [in] as for vindex_search; the last 4,096 are kept. Drawn independently: a query given
+ *                 again, in this call or another, counts again, and what such audits prove does not hold.
  * @return VINDEX_OK, INVALID, BUSY (a writer lives), CANCELLED (what was answered is kept), READONLY, IO, FULL, NOMEM,
  *         CORRUPT. Where nothing is to be learnt (no codes: every answer is exact already): VINDEX_OK.
  */
@@ -381,7 +382,7 @@ VINDEX_API void vindex_searcher_close(vindex_searcher *searcher);
  * @param options  [in]  NULL for the defaults.
  * @param hits     [out] shape [queries->n, k], caller-owned; each row ascends by (score, id), padded
  *                       with (VINDEX_ID_NONE, INFINITY). After TIMEOUT or CANCELLED: the best of the
- *                       rows reached.
+ *                       rows reached, for as many queries as a millisecond more serves.
  * @return VINDEX_OK, INVALID (k, type, NaN, recall, filter), NOMEM, IO, CORRUPT, TIMEOUT, CANCELLED,
  *         MISUSE (after fork).
  *

@@ -126,6 +126,10 @@ static inline bool vindex__pace_tick(struct pace *pace, struct stop *stop, doubl
 
 /* ---- the call ------------------------------------------------------------------------------ */
 
+/* What a thread may still do for the answer of a call that is ending: interrupts are honoured within about
+   so much. */
+#define GRACE_NS 1e6
+
 struct plan {
     enum engine plain;   /* for parts of rows alone; ENGINE_EXACT: for all */
     enum engine coded;   /* for parts with plane c8 */
@@ -156,6 +160,7 @@ struct collector {
 struct worker {
     struct call *call;
     struct pace pace;
+    double grace_ns; /* of work left once the call is ending, to score and write what was reached */
     struct collector *collectors; /* [plan.group] */
     size_t n_collectors;
     float *dense;  /* [group, dim] f32 copies of integer queries; NULL where not needed */
@@ -378,9 +383,17 @@ void vindex__batch8_part(struct worker *worker, const struct part *part, const u
                          uint32_t slot, uint32_t end);
 
 /* rerank.c */
-/** Score what a rough stream holds exactly, into the collector's best. */
+/** Count work on rows that were reached; false: the call is ending, and its grace is used up. */
+static inline bool vindex__may_finish(struct worker *worker, struct stop *stop, double work_ns)
+{
+    if (!vindex__pace_tick(&worker->pace, stop, work_ns)) return true;
+    worker->grace_ns -= work_ns;
+    return worker->grace_ns > 0;
+}
+/** Score the best k' of a rough stream exactly, into the collector's best; k of them where the call is
+ *  ending. */
 void vindex__rerank_rough(struct worker *worker, struct collector *collector,
-                          const struct topk_stream *rough);
+                          struct topk_stream *rough);
 /** Score a stream's entries exactly and empty it. */
 void vindex__rerank_stream(struct worker *worker, struct collector *collector);
 /** Score every row of slots [slot, end) that the mask leaves in. */

@@ -14,7 +14,8 @@
  * score reported as well: the answer is exact. If not (many ties, a wide band), the CPU answers.
  *
  * RECALL below 1 is that of bins: two of the k best in one bin lose one, P = sum of squared shares / bins,
- * rows taken as spread at random; planned for half the loss that is allowed.
+ * rows taken as spread at random; planned for half the loss that is allowed. Nobody has measured it: under
+ * VINDEX_SEARCH_STRICT a target below 1 is answered as 1 is.
  *
  * Whatever fails is answered by the CPU: the reason is logged once and stands in the plan.
  */
@@ -676,7 +677,8 @@ static bool answer_call(struct call *call, struct refusal *refusal)
     struct device_call dc = {.call = call,
                              .device = device,
                              .refusal = refusal,
-                             .wants_proof = call->request->recall >= 1};
+                             .wants_proof = call->request->recall >= 1 ||
+                                            (call->request->flags & VINDEX_SEARCH_STRICT)};
     vindex__pace_init(&dc.pace, &call->stop);
     if (!is_eligible(call, refusal)) return false;
     if (!vindex__resident_acquire(device, call, &dc.pace, &dc.resident, refusal)) return false;

@@ -213,10 +213,30 @@ static void begin_queries(struct worker *worker, size_t first, size_t n)
     }
 }
 
-static void write_hits(struct call *call, struct topk_stream *best, size_t q)
+/* Of an entry, by estimate. */
+#define SORT_NS 20.0
+#define MERGE_NS 4.0
+
+/* Of a call that is ending: as many queries as there is time for. */
+static void write_hits(struct worker *worker, struct topk_stream *best, size_t q)
 {
+    struct call *call = worker->call;
     size_t k = call->window.k;
-    vindex__hits_write(best, k, call->window.hits + q * k);
+    if (vindex__may_finish(worker, &call->stop, SORT_NS * (double)best->count))
+        vindex__hits_write(best, k, call->window.hits + q * k);
+    else
+        vindex__hits_pad(call->window.hits, q * k, (q + 1) * k);
+}
+
+static void grant_grace(struct call *call)
+{
+    for (uint32_t i = 0; i < call->plan.n_workers; i++)
+        call->workers[i].grace_ns = GRACE_NS;
+}
+
+static bool is_ending(const struct call *call)
+{
+    return atomic_load_explicit(&call->stop.status, memory_order_relaxed) != VINDEX_OK;
 }
 
 /* A task: some queries over all rows. */
@@ -225,18 +245,19 @@ static void answer_queries(void *context, size_t task, uint32_t number)
     struct call *call = context;
     struct worker *worker = &call->workers[number];
     size_t first = task * call->plan.group, left = call->window.n - first;
-    size_t n = left < call->plan.group ? left : call->plan.group;
+    size_t n = left < call->plan.group ? left : call->plan.group, k = call->window.k;
 
+    if (is_ending(call)) {
+        vindex__hits_pad(call->window.hits, first * k, (first + n) * k);
+        return;
+    }
     begin_queries(worker, first, n);
     vindex__scan_range(worker, 0, call->n_positions);
     for (size_t q = 0; q < n; q++) {
         struct collector *collector = &worker->collectors[q];
-        if (call->plan.k_prime) {
-            vindex__final_trim(&collector->rough);
-            vindex__rerank_rough(worker, collector, &collector->rough);
-        }
+        if (call->plan.k_prime) vindex__rerank_rough(worker, collector, &collector->rough);
         vindex__rerank_stream(worker, collector);
-        write_hits(call, &collector->best, first + q);
+        write_hits(worker, &collector->best, first + q);
     }
 }
 
@@ -256,9 +277,11 @@ static void rerank_query(void *context, size_t q, uint32_t number)
     struct worker *worker = &call->workers[number];
     struct topk_stream *rough = &call->workers[0].collectors[q].rough;
     rough->memory.scratch = worker->scratch;
-    for (uint32_t i = 1; i < call->plan.n_workers; i++)
-        vindex__final_merge(rough, &call->workers[i].collectors[q].rough);
-    vindex__final_trim(rough);
+    for (uint32_t i = 1; i < call->plan.n_workers; i++) {
+        const struct topk_stream *other = &call->workers[i].collectors[q].rough;
+        if (vindex__may_finish(worker, &call->stop, MERGE_NS * (double)other->count))
+            vindex__final_merge(rough, other);
+    }
     vindex__rerank_rough(worker, &worker->collectors[q], rough);
 }
 
@@ -276,11 +299,15 @@ static void rerank_worker(void *context, size_t task, uint32_t number)
 static void merge_query(void *context, size_t q, uint32_t number)
 {
     struct call *call = context;
+    struct worker *worker = &call->workers[number];
     struct topk_stream *best = &call->workers[0].collectors[q].best;
-    best->memory.scratch = call->workers[number].scratch;
-    for (uint32_t i = 1; i < call->plan.n_workers; i++)
-        vindex__final_merge(best, &call->workers[i].collectors[q].best);
-    write_hits(call, best, call->group_first + q);
+    best->memory.scratch = worker->scratch;
+    for (uint32_t i = 1; i < call->plan.n_workers; i++) {
+        const struct topk_stream *other = &call->workers[i].collectors[q].best;
+        if (vindex__may_finish(worker, &call->stop, MERGE_NS * (double)other->count))
+            vindex__final_merge(best, other);
+    }
+    write_hits(worker, best, call->group_first + q);
 }
 
 static void scan_by_rows(struct call *call, struct pool *pool)
@@ -290,12 +317,18 @@ static void scan_by_rows(struct call *call, struct pool *pool)
     for (size_t first = 0; first < call->window.n; first += plan->group) {
         size_t left = call->window.n - first;
         size_t n = left < plan->group ? left : plan->group;
+        if (is_ending(call)) {
+            vindex__hits_pad(call->window.hits, first * call->window.k,
+                             call->window.n * call->window.k);
+            return;
+        }
         for (uint32_t i = 0; i < plan->n_workers; i++)
             begin_queries(&call->workers[i], first, n);
         call->group_first = first;
         vindex__pool_run(pool, scan_chunk, call, n_chunks);
         if (plan->k_prime) vindex__pool_run(pool, rerank_query, call, n);
         vindex__pool_run(pool, rerank_worker, call, plan->n_workers);
+        grant_grace(call); /* what was scored is to be written, too */
         vindex__pool_run(pool, merge_query, call, n);
     }
 }
@@ -305,6 +338,7 @@ static void scan(struct call *call)
     const struct plan *plan = &call->plan;
     struct pool *pool = plan->n_workers > 1 ? call->search->pool : NULL;
 
+    grant_grace(call);
     for (uint32_t i = 0; i < plan->n_workers; i++)
         vindex__pace_init(&call->workers[i].pace, &call->stop);
     if (plan->splits_queries || plan->n_workers == 1)

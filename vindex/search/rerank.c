@@ -36,6 +36,11 @@ static inline void add_candidate(struct worker *worker, struct collector *collec
     if (candidates->n == AHEAD) score_candidates(worker, collector, candidates);
 }
 
+static double row_ns(const struct call *call)
+{
+    return 30 + call->dim / 2.0;
+}
+
 /* The worst of the k best known bounds all that may come. */
 static void lower_threshold(struct worker *worker, struct collector *collector)
 {
@@ -45,35 +50,45 @@ static void lower_threshold(struct worker *worker, struct collector *collector)
                          vindex__plan_upper(worker->call, &collector->query, worst));
 }
 
-void vindex__rerank_stream(struct worker *worker, struct collector *collector)
+/* Score entries exactly, as far as a call that is ending may. */
+static void score_entries(struct worker *worker, struct collector *collector,
+                          const struct topk_stream *entries)
 {
-    struct topk_stream *stream = &collector->stream;
+    struct call *call = worker->call;
     struct candidates candidates = {.n = 0};
 
-    vindex__stream_compress(stream);
-    for (size_t i = 0; i < stream->count; i++) {
+    for (size_t i = 0; i < entries->count; i++) {
         int64_t id;
-        const void *row = vindex__call_row(worker->call, (uint64_t)stream->memory.ids[i], &id);
+        const void *row = vindex__call_row(call, (uint64_t)entries->memory.ids[i], &id);
+        if (!vindex__may_finish(worker, &call->stop, row_ns(call))) break;
         add_candidate(worker, collector, &candidates, row, id);
     }
     score_candidates(worker, collector, &candidates);
+}
+
+void vindex__rerank_stream(struct worker *worker, struct collector *collector)
+{
+    struct topk_stream *stream = &collector->stream;
+
+    if (stream->count > 0 && vindex__may_finish(worker, &worker->call->stop, 0)) {
+        vindex__stream_compress(stream);
+        score_entries(worker, collector, stream);
+    }
     vindex__stream_clear(stream);
     lower_threshold(worker, collector);
 }
 
 void vindex__rerank_rough(struct worker *worker, struct collector *collector,
-                          const struct topk_stream *rough)
+                          struct topk_stream *rough)
 {
-    struct candidates candidates = {.n = 0};
-    double row_ns = 30 + worker->call->dim / 2.0;
+    const struct call *call = worker->call;
 
-    for (size_t i = 0; i < rough->count; i++) {
-        int64_t id;
-        const void *row = vindex__call_row(worker->call, (uint64_t)rough->memory.ids[i], &id);
-        if (vindex__pace_tick(&worker->pace, &worker->call->stop, row_ns)) break;
-        add_candidate(worker, collector, &candidates, row, id);
-    }
-    score_candidates(worker, collector, &candidates);
+    /* Of a call that is ending k are worth it, not k'. */
+    if (atomic_load_explicit(&call->stop.status, memory_order_relaxed) != VINDEX_OK &&
+        call->plan.k < rough->k)
+        rough->k = call->plan.k;
+    vindex__final_trim(rough);
+    score_entries(worker, collector, rough);
 }
 
 void vindex__rerank_slots(struct worker *worker, struct collector *collector,
@@ -81,7 +96,6 @@ void vindex__rerank_slots(struct worker *worker, struct collector *collector,
                           uint32_t end)
 {
     const struct call *call = worker->call;
-    double row_ns = 30 + call->dim / 2.0;
     struct candidates candidates = {.n = 0};
 
     while (slot < end) {
@@ -89,7 +103,7 @@ void vindex__rerank_slots(struct worker *worker, struct collector *collector,
         uint32_t left = 64 - slot % 64, n = left < end - slot ? left : end - slot;
         if (n < 64) word &= (UINT64_C(1) << n) - 1;
         if (word && vindex__pace_tick(&worker->pace, &worker->call->stop,
-                                      row_ns * __builtin_popcountll(word)))
+                                      row_ns(call) * __builtin_popcountll(word)))
             break;
         for (; word; word &= word - 1) {
             uint32_t at = slot + (uint32_t)__builtin_ctzll(word);

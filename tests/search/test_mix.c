@@ -1,0 +1,20 @@
+/*
+ * test_mix.c - some hundred random searches at target 1 where everything is mixed (helper_mix.h).
+ */
+#include "common/cmocka.h"
+
+#include "search/helper_mix.h"
+
+static void mixed(void **state)
+{
+    struct rng *rng = *state;
+    check_mix(rng, 60);
+}
+
+int main(void)
+{
+    struct rng rng;
+    const struct CMUnitTest tests[] = {cmocka_unit_test_prestate(mixed, &rng)};
+    vindex__rng_init(&rng, test_seed());
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
