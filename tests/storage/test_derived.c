@@ -486,7 +486,7 @@ static const struct {
     {"depth 1025", 4, "\1\4", 2, "outside the format's ranges"},
     {"an effort past depth", 16 + 3, "\1", 1, "outside the format's ranges"},
     {"has_query 2", 1040, "\2", 1, "outside the format's ranges"},
-    {"a reserved byte", 1047, "\1", 1, "outside the format's ranges"},
+    {"a segment to come", 1047, "\1", 1, "outside the format's ranges"},
     {"a query that is not said to be there", 1040, "\0", 1, "an audit without a query has one"},
     {"a query that is not finite", 1048 + 4 * 17, &nan_value, 4, "a query is not finite"},
 };

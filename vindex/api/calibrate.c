@@ -391,9 +391,25 @@ static vindex_status kept_queries(struct audits_job *job, vindex_vectors *querie
     return st;
 }
 
-static bool has_changed(uint64_t then, uint64_t now)
+static bool has_changed(uint64_t then, uint64_t seq, const struct snapshot *snapshot)
 {
-    return fabs((double)now - (double)then) > STALE * (double)then;
+    double allowed = STALE * (double)then;
+    return fabs((double)snapshot->n_live - (double)then) > allowed ||
+           (double)vindex__rows_since(snapshot, seq) > allowed;
+}
+
+/* Whether what the audits of rows and of queries were answered over is still what there is. */
+static vindex_status find_due(struct audits_job *job, const struct calibration_stat *stat,
+                              bool *rows_due, bool *queries_due)
+{
+    const struct snapshot *snapshot = NULL;
+    vindex_status st = vindex__snapshot_acquire(job->index->store, &job->reader, &snapshot);
+    if (st != VINDEX_OK) return st;
+    *rows_due = stat->n_rows < ROWS_ASKED || has_changed(stat->rows_then, stat->rows_seq, snapshot);
+    *queries_due = stat->n_given + stat->n_live == 0 ||
+                   has_changed(stat->queries_then, stat->queries_seq, snapshot);
+    vindex__snapshot_release(job->index->store, &job->reader, snapshot);
+    return st;
 }
 
 static vindex_status answer_due(struct audits_job *job)
@@ -401,11 +417,10 @@ static vindex_status answer_due(struct audits_job *job)
     vindex *index = job->index;
     struct calibration_stat stat;
     vindex_vectors queries = {NULL, 0, 0, VINDEX_FLOAT, 0};
-    vindex_status st = VINDEX_OK;
+    bool rows_due = false, queries_due = false;
     vindex__calibration_stat(index->calibration, &stat);
-    bool rows_due = stat.n_rows < ROWS_ASKED || has_changed(stat.rows_then, job->facts.n_rows);
-    bool queries_due =
-        stat.n_given + stat.n_live == 0 || has_changed(stat.queries_then, job->facts.n_rows);
+    vindex_status st = find_due(job, &stat, &rows_due, &queries_due);
+    if (st != VINDEX_OK) return st;
 
     if (queries_due) st = kept_queries(job, &queries);
     job->total = (rows_due ? ROWS_ASKED : 0) + queries.n;

@@ -266,7 +266,10 @@ static void audit_query(void *context, size_t q, uint32_t number)
     struct call *call = job->call;
     struct auditor *auditor = &job->auditors[number];
     struct audit audit = {
-        .kind = job->kind, .n_rows = call->n_live, .model = call->snapshot->model->nonce};
+        .kind = job->kind,
+        .n_rows = call->n_live,
+        .next_seq = call->snapshot->state.next_seq,
+        .model = call->snapshot->model->nonce};
     const float *query = prepare_query(call, auditor, job->first + q);
 
     audit.depth = (uint32_t)take_targets(auditor, job, q);

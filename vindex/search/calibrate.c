@@ -28,6 +28,7 @@
 #define VECTORS_BYTES (8u << 20)
 #define N_ENTRIES 32u    /* plans in use at once */
 #define STALE 0.2        /* rows changed by more: losses of another index */
+#define VOID 0.5         /* rows newer by more: nothing to plan by */
 #define DRIFT 0.02       /* rows changed by more: look again at what is stale */
 #define WATCH 32u        /* live audits between two looks for an alarm */
 #define ALARM 0.005      /* its level (tests/recall/test_slow_streams.c: how often it is false) */
@@ -39,7 +40,7 @@ struct item {
     uint8_t kind;
     bool is_stored;
     uint16_t depth;
-    uint64_t n_rows;
+    uint64_t n_rows, next_seq;
     uint64_t vector; /* number of its vector + 1; 0 = none */
     uint8_t effort[AUDIT_DEPTH_MAX];
 };
@@ -91,7 +92,7 @@ struct entry {
     double prove, assume; /* the losses allowed */
     uint64_t used;        /* clock of the last use */
     /* Good for these audits: */
-    uint64_t generation, n_rows, n_queries;
+    uint64_t generation, n_rows, next_seq, n_queries;
     struct choice proven, assumed;
     const char *reason; /* why not assumed */
     /* The plan in use, held against what is audited later. */
@@ -161,10 +162,37 @@ static struct loss tally_loss(const struct tally *tally, uint32_t step)
     return loss_of(tally->n, tally->sum[step], tally->square[step], tally->k);
 }
 
-static bool is_stale(const struct item *item, uint64_t n_rows)
+/* The rows as they are now, and how many of them came after one commit (asked again and again for the same). */
+struct now {
+    uint64_t n_rows;
+    const struct snapshot *snapshot;
+    uint64_t seq, n_newer; /* n_newer: of segments from seq on */
+};
+
+static struct now now_of(const struct effort_ask *ask)
 {
-    double then = (double)item->n_rows, now = (double)n_rows;
-    return fabs(now - then) > STALE * then;
+    return (struct now){ask->n_rows, ask->snapshot, UINT64_MAX, 0};
+}
+
+static uint64_t rows_since(struct now *now, uint64_t seq)
+{
+    if (now->seq == seq) return now->n_newer;
+    now->seq = seq;
+    now->n_newer = now->snapshot ? vindex__rows_since(now->snapshot, seq) : 0;
+    return now->n_newer;
+}
+
+/* Its losses are those of other rows. */
+static bool is_stale(const struct item *item, struct now *now)
+{
+    double then = (double)item->n_rows;
+    return fabs((double)now->n_rows - then) > STALE * then ||
+           (double)rows_since(now, item->next_seq) > STALE * then;
+}
+
+static bool is_void(const struct item *item, struct now *now)
+{
+    return (double)rows_since(now, item->next_seq) > VOID * (double)item->n_rows;
 }
 
 /* The smallest step proven to lose at most a. */
@@ -250,14 +278,16 @@ static uint32_t least_mean(const struct tally *tally, double a)
     return step;
 }
 
-static void tally_all(const struct calibration *c, uint64_t n_rows, struct tally *rows,
+static void tally_all(const struct calibration *c, struct now *now, struct tally *rows,
                       struct tally *fresh, struct tally *stale)
 {
-    for (size_t i = 0; i < c->rows.n; i++)
-        tally_add(rows, ring_at(&c->rows, i));
+    for (size_t i = 0; i < c->rows.n; i++) {
+        const struct item *item = ring_at(&c->rows, i);
+        if (!is_void(item, now)) tally_add(rows, item);
+    }
     for (size_t i = 0; i < c->queries.n; i++) {
         const struct item *item = ring_at(&c->queries, i);
-        tally_add(is_stale(item, n_rows) ? stale : fresh, item);
+        if (!is_void(item, now)) tally_add(is_stale(item, now) ? stale : fresh, item);
     }
 }
 
@@ -267,44 +297,47 @@ static void tally_all(const struct calibration *c, uint64_t n_rows, struct tally
  */
 #define FAR_K 100u
 
-static uint32_t excess_steps(const struct calibration *c, const struct entry *entry, uint64_t n_rows)
+static uint32_t excess_steps(const struct calibration *c, const struct entry *entry, struct now *now)
 {
     struct tally rows = {.k = FAR_K, .first = vindex__effort_of(FAR_K)}, fresh = rows, stale = rows;
-    tally_all(c, n_rows, &rows, &fresh, &stale);
+    tally_all(c, now, &rows, &fresh, &stale);
     if (rows.n == 0 || fresh.n == 0) return 0;
     uint32_t of_rows = least_mean(&rows, entry->assume), of_queries = least_mean(&fresh, entry->assume);
     return of_queries > of_rows ? of_queries - of_rows : 0;
 }
 
-static void analyse(struct calibration *c, struct entry *entry, uint64_t n_rows)
+static void analyse(struct calibration *c, struct entry *entry, struct now *now)
 {
     struct tally rows = {.k = entry->k, .first = vindex__effort_of(entry->k)}, fresh = rows,
                  stale = rows;
-    tally_all(c, n_rows, &rows, &fresh, &stale);
+    tally_all(c, now, &rows, &fresh, &stale);
     entry->generation = c->generation;
-    entry->n_rows = n_rows;
+    entry->n_rows = now->n_rows;
+    entry->next_seq = now->snapshot ? now->snapshot->state.next_seq : 0;
     entry->n_queries = c->n_queries_added;
     entry->proven = prove(&fresh, entry->prove);
     entry->assumed = assume(entry, &rows, &fresh, &stale, &entry->reason);
     if (entry->assumed.step == EFFORT_NONE || entry->k >= FAR_K) return;
-    entry->assumed.step += excess_steps(c, entry, n_rows);
+    entry->assumed.step += excess_steps(c, entry, now);
     if (entry->assumed.step > EFFORT_NONE) entry->assumed.step = EFFORT_NONE;
     if (entry->assumed.step == EFFORT_NONE) entry->reason = "no effort was enough for the audits";
 }
 
 /* ---- the table of plans ---------------------------------------------------------------------- */
 
-static bool is_good(const struct calibration *c, const struct entry *entry, uint64_t n_rows)
+static bool is_good(const struct calibration *c, const struct entry *entry, struct now *now)
 {
     uint64_t grown = c->n_queries_added - entry->n_queries;
-    double change = fabs((double)n_rows - (double)entry->n_rows);
+    double drift = DRIFT * (double)entry->n_rows;
     return entry->generation == c->generation && grown * 16 <= c->queries.n &&
-           change <= DRIFT * (double)entry->n_rows;
+           fabs((double)now->n_rows - (double)entry->n_rows) <= drift &&
+           (double)rows_since(now, entry->next_seq) <= drift;
 }
 
 static struct entry *find_entry(struct calibration *c, size_t k, double prove_a, double assume_a,
-                                uint64_t n_rows)
+                                const struct effort_ask *ask)
 {
+    struct now now = now_of(ask);
     struct entry *entry = NULL, *oldest = &c->entries[0];
     for (size_t i = 0; i < N_ENTRIES && !entry; i++) {
         struct entry *e = &c->entries[i];
@@ -314,9 +347,9 @@ static struct entry *find_entry(struct calibration *c, size_t k, double prove_a,
     if (!entry) {
         entry = oldest;
         *entry = (struct entry){.k = k, .prove = prove_a, .assume = assume_a};
-        analyse(c, entry, n_rows);
-    } else if (!is_good(c, entry, n_rows)) {
-        analyse(c, entry, n_rows);
+        analyse(c, entry, &now);
+    } else if (!is_good(c, entry, &now)) {
+        analyse(c, entry, &now);
     }
     entry->used = ++c->clock;
     return entry;
@@ -380,7 +413,7 @@ static void plan_unfiltered(struct calibration *c, const struct effort_ask *ask,
                             struct effort_plan *plan)
 {
     double a = 1 - ask->target;
-    struct entry *entry = find_entry(c, ask->k, a, a / 2, ask->n_rows);
+    struct entry *entry = find_entry(c, ask->k, a, a / 2, ask);
     uint64_t n_fresh = entry->proven.n + (c->n_queries_added - entry->n_queries);
     uint32_t n_cold = c->n_cold               ? c->n_cold
                       : n_fresh < COLD_AUDITS ? COLD_AUDITS - (uint32_t)n_fresh
@@ -415,7 +448,7 @@ static void plan_filtered(struct calibration *c, const struct effort_ask *ask, s
                           struct effort_plan *plan)
 {
     double a = (1 - ask->target) / 2;
-    struct entry *entry = find_entry(c, k, a, a, ask->n_rows);
+    struct entry *entry = find_entry(c, k, a, a, ask);
     if (ask->strict)
         plan_exact(plan, "not proven under a filter");
     else if (entry->proven.step != EFFORT_NONE && c->n_cold == 0)
@@ -581,6 +614,7 @@ static vindex_status add_locked(struct calibration *c, const struct audit *audit
     item->is_stored = false;
     item->depth = (uint16_t)audit->depth;
     item->n_rows = audit->n_rows;
+    item->next_seq = audit->next_seq;
     item->vector = is_row ? 0 : keep_vector(c, query);
     memcpy(item->effort, audit->effort, audit->depth);
     if (is_row) {
@@ -702,8 +736,14 @@ void vindex__calibration_stat(struct calibration *c, struct calibration_stat *st
     uint64_t n = 0;
     pthread_mutex_lock(&c->mutex);
     *stat = (struct calibration_stat){.n_rows = c->rows.n, .n_alarms = c->n_alarms};
-    if (c->rows.n) stat->rows_then = ring_at(&c->rows, c->rows.n - 1)->n_rows;
-    if (c->queries.n) stat->queries_then = ring_at(&c->queries, c->queries.n - 1)->n_rows;
+    if (c->rows.n) {
+        stat->rows_then = ring_at(&c->rows, c->rows.n - 1)->n_rows;
+        stat->rows_seq = ring_at(&c->rows, c->rows.n - 1)->next_seq;
+    }
+    if (c->queries.n) {
+        stat->queries_then = ring_at(&c->queries, c->queries.n - 1)->n_rows;
+        stat->queries_seq = ring_at(&c->queries, c->queries.n - 1)->next_seq;
+    }
     for (size_t i = 0; i < c->queries.n; i++) {
         const struct item *item = ring_at(&c->queries, i);
         stat->n_live += item->kind == AUDIT_LIVE;
@@ -730,6 +770,7 @@ static void encode(const struct calibration *c, const struct item *item, unsigne
     store_le64(entry + 8, item->n_rows);
     memcpy(entry + 16, item->effort, item->depth);
     store_le32(entry + 1040, vector != NULL);
+    store_le32(entry + 1044, item->next_seq < UINT32_MAX ? (uint32_t)item->next_seq : UINT32_MAX);
     for (uint32_t i = 0; vector && i < c->dim; i++)
         store_f32(entry + AUDIT_HEAD_BYTES + 4 * (size_t)i, vector[i]);
 }
@@ -769,7 +810,7 @@ static bool entry_makes_sense(const struct calibration *c, const unsigned char *
     uint32_t kind = load_le32(entry), depth = load_le32(entry + 4),
              has_query = load_le32(entry + 1040);
     if (kind < AUDIT_ROW || kind > AUDIT_LIVE || depth > AUDIT_DEPTH_MAX || has_query > 1 ||
-        load_le32(entry + 1044) != 0 || (has_query && entry_bytes == AUDIT_HEAD_BYTES))
+        (has_query && entry_bytes == AUDIT_HEAD_BYTES))
         return false;
     for (uint32_t i = 0; has_query && i < c->dim; i++)
         if (!isfinite(load_f32(entry + AUDIT_HEAD_BYTES + 4 * (size_t)i))) return false;
@@ -802,6 +843,7 @@ static void decode(struct calibration *c, const unsigned char *entry, float *scr
     item->is_stored = true;
     item->depth = (uint16_t)load_le32(entry + 4);
     item->n_rows = load_le64(entry + 8);
+    item->next_seq = load_le32(entry + 1044);
     item->vector = 0;
     memcpy(item->effort, entry + 16, AUDIT_DEPTH_MAX);
     if (load_le32(entry + 1040) == 0) return;

@@ -84,6 +84,7 @@ struct audit {
     uint32_t kind;
     uint32_t depth;  /* answers known */
     uint64_t n_rows; /* live when it was answered */
+    uint64_t next_seq; /* of that snapshot: rows of later segments are newer */
     const unsigned char *model; /* nonce: what the efforts are relative to */
     uint8_t effort[AUDIT_DEPTH_MAX]; /* of answer i; EFFORT_NONE: found by no step */
 };
@@ -133,6 +134,7 @@ struct effort_ask {
     double target;        /* in (0, 1) */
     double selectivity;   /* rows that match / rows: 1 without a filter */
     uint64_t n_rows;      /* live now */
+    const struct snapshot *snapshot; /* what is searched; NULL: no row is newer than the audits */
     uint64_t effort_max;  /* rows from which on an exact scan is cheaper */
     bool strict;          /* exact until proven */
     bool may_audit;       /* no deadline, no filter, not VINDEX_SEARCH_NO_AUDIT */
@@ -169,6 +171,7 @@ struct calibration_stat {
     double measured;
     uint64_t n_unsaved;               /* live ones that no store has */
     uint64_t rows_then, queries_then; /* live rows when the last of rows, of queries was answered; 0: none */
+    uint64_t rows_seq, queries_seq;   /* next_seq then */
 };
 void vindex__calibration_stat(struct calibration *calibration, struct calibration_stat *stat);
 

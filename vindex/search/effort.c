@@ -57,6 +57,7 @@ void vindex__effort_plan(struct call *call, size_t n_queries)
                              .target = (double)request->recall,
                              .selectivity = (double)call->n_match / (double)call->n_live,
                              .n_rows = call->n_live,
+                             .snapshot = call->snapshot,
                              .effort_max = (uint64_t)rows,
                              .strict = (request->flags & VINDEX_SEARCH_STRICT) != 0,
                              .may_audit = !(request->flags & VINDEX_SEARCH_NO_AUDIT) &&

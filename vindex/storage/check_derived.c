@@ -271,7 +271,7 @@ static const char *verify_audits(const struct walk *w, const void *context,
         uint32_t kind = load_le32(audit), depth = load_le32(audit + 4);
         uint32_t has_query = load_le32(audit + 1040);
         if (kind == 0 || kind > AUDIT_KINDS || depth > AUDIT_DEPTH || has_query > 1 ||
-            (has_query && stride == AUDIT_HEAD_BYTES) || load_le32(audit + 1044) != 0 ||
+            (has_query && stride == AUDIT_HEAD_BYTES) || load_le32(audit + 1044) > w->state.next_seq ||
             !is_zero(audit + 16 + depth, AUDIT_DEPTH - depth))
             return "an audit holds values outside the format's ranges";
         const char *wrong =

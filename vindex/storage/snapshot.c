@@ -772,6 +772,18 @@ static bool part_locate(const struct part *part, int64_t id, uint32_t *slot)
     return false;
 }
 
+uint64_t vindex__rows_since(const struct snapshot *snapshot, uint64_t seq)
+{
+    uint64_t n = 0;
+    for (uint32_t i = snapshot->n_parts; i > 0; i--) {
+        const struct part *part = &snapshot->parts[i - 1];
+        if (part->is_tail) continue;
+        if (part->seq < seq) break;
+        n += part->n_live;
+    }
+    return n;
+}
+
 struct row_place vindex__snapshot_locate(const struct snapshot *snapshot, int64_t id)
 {
     struct row_place place = {NULL, 0};

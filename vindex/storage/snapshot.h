@@ -104,6 +104,9 @@ vindex_status vindex__snapshot_acquire(struct store *store, struct session *sess
 void vindex__snapshot_release(struct store *store, struct session *session,
                               const struct snapshot *snapshot);
 
+/** Live rows of the segments numbered from seq on: what was sealed since a state whose next_seq it was. */
+uint64_t vindex__rows_since(const struct snapshot *snapshot, uint64_t seq);
+
 /** Whether an id has a live row: its part and slot, part NULL if not. Binary search where slots ascend. */
 struct row_place {
     const struct part *part;
