@@ -6,7 +6,7 @@
 
 SET: photo-sift-128, mnist-784, trivia-lsa-256, w2v-gnews-300 or w2v-gnews-300-ip (from DIR), or clusters-N (made here:
 N x 128, `bench_clusters`). BUILD: a release build with the targets vindex, bench_clusters and bench_hnswlib. Debian's
-python3-faiss, python3-numpy and libhnswlib-dev. One thread each. The first --queries queries are asked; vindex learns from the
+python3-faiss, python3-numpy and libhnswlib-dev. One thread each. --queries of the queries, drawn at random, are asked; vindex learns from the
 others (`vindex optimize --queries`), never from those asked. Graphs, indexes and made data are kept in --work for the next run.
 
 Writes PREFIX.md (the table) and PREFIX.svg (recall against queries/s) and prints the table.
@@ -201,6 +201,8 @@ def main():
 
     os.makedirs(args.work, exist_ok=True)
     base, queries, truth, metric = load(args, args.work)
+    order = np.random.default_rng(1).permutation(len(queries))  # files may hold one law first, then another
+    queries, truth = queries[order], truth[order]
     n_asked = min(args.queries, len(queries) // 2)
     asked, truth = queries[:n_asked], truth[:n_asked]
     files = Files(args.work, args.set, base, asked, queries[n_asked:], truth)
