@@ -49,7 +49,7 @@ measure()
         for device in "pjrt:$plugin,required" cpu; do
             "$vindex" eval "$3" -q "$4" -g "$5" -k 10 --recall "$targets" --batch "$batch" \
                 --limit "$limit" --device "$device" --json |
-                sed 's/.*"recall_target":\([0-9.]*\),"recall":\([0-9.]*\),"qps":\([0-9.]*\),.*"batch":\([0-9]*\),.*"plan":"\(.*\)"}/\1 \4 \2 \3 \5/' |
+                sed 's/.*"recall_target":\([0-9.]*\),"recall":\([0-9.]*\),"qps":\([0-9.]*\),.*"batch":\([0-9]*\),.*"plan":"\([^"]*\)".*/\1 \4 \2 \3 \5/' |
                 awk -v name="$1" -v device="${device%%:*}" '{
                     plan = $0; sub(/^[^ ]* [^ ]* [^ ]* [^ ]* /, "", plan)
                     printf "%-16s %6s %6s  %-4s %8.4f %12.1f  %s\n", name, $1, $2, device, $3, $4, plan }'

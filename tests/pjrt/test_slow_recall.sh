@@ -23,8 +23,8 @@ check()
     echo "$1 $2 $3: the hits of $5 queries at recall 1 are the CPU's ($VINDEX_PJRT_TEST)"
     "$VINDEX_BIN" eval "$index" -q "$queries" -g "$data/$1/$4" -k 10 --recall 0.9,0.95,0.99,1 --limit "$5" \
         --batch 64 --device "$device" --json > "$work/eval.json"
-    sed 's/.*"recall_target":\([0-9.]*\),"recall":\([0-9.]*\),.*"plan":"\(.*\)"}/\1 \2 \3/' "$work/eval.json"
-    sed 's/.*"recall_target":\([0-9.]*\),"recall":\([0-9.]*\),.*"plan":"\(.*\)"}/\1 \2 \3/' "$work/eval.json" |
+    sed 's/.*"recall_target":\([0-9.]*\),"recall":\([0-9.]*\),.*"plan":"\([^"]*\)".*/\1 \2 \3/' "$work/eval.json"
+    sed 's/.*"recall_target":\([0-9.]*\),"recall":\([0-9.]*\),.*"plan":"\([^"]*\)".*/\1 \2 \3/' "$work/eval.json" |
         awk '{ n++; if ($2 < $1 || !/device Test/) bad = 1; if ($1 == 1 && $3 != "exact:") bad = 1 }
              END { exit bad || n != 4 }' || { echo "below the target, or not on the device"; exit 1; }
 }

@@ -244,7 +244,7 @@ static void draw(struct mix *mix, uint64_t seed, uint32_t type)
     mix->shape.type = type;
     mix->shape.metric = VINDEX_L2 + (uint32_t)below(mix, 3);
     mix->shape.dim = dims[below(mix, below(mix, 4) ? 9 : 13)];
-    if (below(mix, 400) == 0) mix->shape.dim = 16384;
+    if (below(mix, 400) == 0) mix->shape.dim = VKERN_C8_DIM_MAX;
     mix->shape.rows_per_block = (uint32_t)(1 + below(mix, 300));
     draw_queries(mix);
     draw_rows(mix);

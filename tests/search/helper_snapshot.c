@@ -352,6 +352,7 @@ struct snapshot *make_snapshot(const struct shape *shape)
     }
     snapshot->parts = parts;
     snapshot->n_parts = (uint32_t)shape->n_parts;
+    snapshot->state.next_seq = 1; /* no part is newer than an audit */
     snapshot->n_positions = first;
     return snapshot;
 }
