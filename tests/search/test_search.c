@@ -362,8 +362,8 @@ static void cancel_stops(void **state)
         if (request.n_threads == 1 || asked_for == 0 || st != VINDEX_OK) {
             assert_int_equal(st, VINDEX_CANCELLED);
             assert_true(left < 0);
-            assert_true(f.report.n_scored < nq * f.shape.n);
         }
+        if (request.n_threads == 1) assert_true(f.report.n_scored < nq * f.shape.n);
         if (asked_for == 0) assert_int_equal(f.report.n_scored, 0);
         assert_sound(&f, hits, nq, k);
         teardown(&f);
@@ -427,20 +427,27 @@ static void warm_call_allocates_nothing(void **state)
     free(hits);
 }
 
-/* Scratch of large batches is bounded, and follows k only where k asks for it. */
+/* Scratch of large batches is bounded, and follows k only where k asks for it. So large a k makes
+   several groups of queries, each merged by whichever thread is free: the hits are the same. */
 static void scratch_is_bounded(void **state)
 {
+    enum { BATCH = 400, K = 2000 };
     struct fixture f;
-    vindex_hit *hits = malloc((size_t)400 * 2000 * sizeof *hits);
+    vindex_hit *hits[2] = {malloc((size_t)BATCH * K * sizeof(vindex_hit)),
+                           malloc((size_t)BATCH * K * sizeof(vindex_hit))};
     (void)state;
     setup(&f, VINDEX_FLOAT, VINDEX_L2, NATURE_NORMAL, 20000, 8);
     uint64_t before = vindex__mem_live_bytes();
-    struct search_request request = request_of(&f, 400, 2000);
-    for (request.n_threads = 1; request.n_threads <= 4; request.n_threads++)
-        assert_int_equal(vindex__search_run(f.search, f.snapshot, &request, hits, &f.report), 0);
+    struct search_request request = request_of(&f, BATCH, K);
+    for (request.n_threads = 1; request.n_threads <= 4; request.n_threads++) {
+        vindex_hit *got = hits[request.n_threads > 1];
+        assert_int_equal(vindex__search_run(f.search, f.snapshot, &request, got, &f.report), 0);
+        if (request.n_threads > 1) assert_hits(got, hits[0], (size_t)BATCH * K);
+    }
     assert_true(vindex__mem_live_bytes() - before < UINT64_C(80) << 20);
     teardown(&f);
-    free(hits);
+    free(hits[0]);
+    free(hits[1]);
 }
 
 static void out_of_memory_at_each_allocation(void **state)

@@ -270,19 +270,20 @@ static void scan_chunk(void *context, size_t task, uint32_t number)
     vindex__scan_range(&call->workers[number], first, first + n);
 }
 
-/* A task: the best k' of all workers for one query, exactly, by the thread at it. */
+/* A task: the best k' of all workers for one query, exactly, by the thread at it: in its scratch,
+   as the first worker's is that worker's own. */
 static void rerank_query(void *context, size_t q, uint32_t number)
 {
     struct call *call = context;
     struct worker *worker = &call->workers[number];
-    struct topk_stream *rough = &call->workers[0].collectors[q].rough;
-    rough->memory.scratch = worker->scratch;
+    struct topk_stream rough = call->workers[0].collectors[q].rough;
+    rough.memory.scratch = worker->scratch;
     for (uint32_t i = 1; i < call->plan.n_workers; i++) {
         const struct topk_stream *other = &call->workers[i].collectors[q].rough;
         if (vindex__may_finish(worker, &call->stop, MERGE_NS * (double)other->count))
-            vindex__final_merge(rough, other);
+            vindex__final_merge(&rough, other);
     }
-    vindex__rerank_rough(worker, &worker->collectors[q], rough);
+    vindex__rerank_rough(worker, &worker->collectors[q], &rough);
 }
 
 /* A task: what one worker's streams hold, exactly. */
@@ -300,14 +301,14 @@ static void merge_query(void *context, size_t q, uint32_t number)
 {
     struct call *call = context;
     struct worker *worker = &call->workers[number];
-    struct topk_stream *best = &call->workers[0].collectors[q].best;
-    best->memory.scratch = worker->scratch;
+    struct topk_stream best = call->workers[0].collectors[q].best;
+    best.memory.scratch = worker->scratch;
     for (uint32_t i = 1; i < call->plan.n_workers; i++) {
         const struct topk_stream *other = &call->workers[i].collectors[q].best;
         if (vindex__may_finish(worker, &call->stop, MERGE_NS * (double)other->count))
-            vindex__final_merge(best, other);
+            vindex__final_merge(&best, other);
     }
-    write_hits(worker, best, call->group_first + q);
+    write_hits(worker, &best, call->group_first + q);
 }
 
 static void scan_by_rows(struct call *call, struct pool *pool)
