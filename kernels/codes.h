@@ -75,9 +75,10 @@ struct vkern_c8_query {
 };
 
 /** One query against n_groups c4 groups; weights: [m], each in -127..127.
- *  scores: f32 [16 n_groups]. */
+ *  scores: f32 [16 n_groups]. below, where not NULL: [n_groups], bit r of below[i] is set where row r
+ *  of group i has a score that is not > cut (so NaN counts as below). */
 typedef void vkern_c4_scan_fn(const int8_t *weights, float weight_scale, const void *groups,
-                              size_t n_groups, size_t m, float *scores);
+                              size_t n_groups, size_t m, float *scores, float cut, uint16_t *below);
 
 /** One query against n_groups c8 groups. scores: f32 [16 n_groups]. */
 typedef void vkern_c8_scan_fn(const struct vkern_c8_query *query, const void *groups,

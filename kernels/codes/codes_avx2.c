@@ -31,9 +31,9 @@ VKERN_INLINE __m256i c4_step(__m256i sum, __m256i half, __m256i low, __m256i hig
 }
 
 static void c4_scan(const int8_t *weights, float weight_scale, const void *groups, size_t n_groups,
-                    size_t m, float *scores)
+                    size_t m, float *scores, float cut, uint16_t *below)
 {
-    const __m256 scale = _mm256_set1_ps(-weight_scale);
+    const __m256 scale = _mm256_set1_ps(-weight_scale), limit = _mm256_set1_ps(cut);
     const unsigned char *group = groups;
     const size_t lines = m / 8;
 
@@ -48,11 +48,14 @@ static void c4_scan(const int8_t *weights, float weight_scale, const void *group
             sum[1] = c4_step(sum[1], load_half(group + 64 * i + 32), low, high);
         }
         prefetch(group, 64 * lines + AHEAD, 64);
+        int bits = 0;
         for (size_t h = 0; h < 2; h++) {
             const __m256 factor = _mm256_loadu_ps((const float *)(group + 64 * lines + 32 * h));
-            _mm256_storeu_ps(scores + 8 * h,
-                             _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[h]), scale, factor));
+            const __m256 score = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[h]), scale, factor);
+            _mm256_storeu_ps(scores + 8 * h, score);
+            bits |= _mm256_movemask_ps(_mm256_cmp_ps(score, limit, _CMP_NGT_UQ)) << (8 * h);
         }
+        if (below) *below++ = (uint16_t)bits;
     }
 }
 

@@ -74,19 +74,28 @@ VKERN_INLINE __m512i c4_total(struct c4_sums sums)
     return _mm512_add_epi32(sums.low, _mm512_srai_epi32(sums.high, 4));
 }
 
-VKERN_INLINE void c4_store(struct c4_sums sums, __m512 scale, const unsigned char *factors,
-                           float *scores)
+/* Where scores go, and whether they are wanted. */
+struct c4_out {
+    __m512 scale, cut;
+    float *scores;
+    uint16_t *below; /* may be NULL */
+};
+
+VKERN_INLINE void c4_store(struct c4_sums sums, const unsigned char *factors, struct c4_out *out)
 {
     const __m512 sum = _mm512_cvtepi32_ps(c4_total(sums));
+    const __m512 score = _mm512_fmadd_ps(sum, out->scale, _mm512_loadu_ps(factors));
 
-    _mm512_storeu_ps(scores, _mm512_fmadd_ps(sum, scale, _mm512_loadu_ps(factors)));
+    _mm512_storeu_ps(out->scores, score);
+    out->scores += VKERN_GROUP;
+    if (out->below) *out->below++ = _mm512_cmp_ps_mask(score, out->cut, _CMP_NGT_UQ);
 }
 
 /* `lines` is a constant: the loop over them is unrolled and the weights stay in registers. */
 enum { FEW_LINES = 12 };
 
-VKERN_INLINE void c4_few_lines(size_t lines, const int8_t *weights, __m512 scale,
-                               const unsigned char *group, size_t n_groups, float *scores)
+VKERN_INLINE void c4_few_lines(size_t lines, const int8_t *weights, const unsigned char *group,
+                               size_t n_groups, struct c4_out out)
 {
     const __m512i zero = _mm512_setzero_si512();
     __m512i words[2 * FEW_LINES];
@@ -94,23 +103,23 @@ VKERN_INLINE void c4_few_lines(size_t lines, const int8_t *weights, __m512 scale
 #pragma GCC unroll 24
     for (size_t i = 0; i < 2 * lines; i++)
         words[i] = word_of(weights, i);
-    for (; n_groups > 0; n_groups--, group += 64 * lines + 64, scores += VKERN_GROUP) {
+    for (; n_groups > 0; n_groups--, group += 64 * lines + 64) {
         struct c4_sums sums = {zero, zero};
         prefetch(group, AHEAD, 64 * lines + 64);
 #pragma GCC unroll 12
         for (size_t i = 0; i < lines; i++)
             c4_step(&sums, load_line(group + 64 * i), words[2 * i], words[2 * i + 1]);
-        c4_store(sums, scale, group + 64 * lines, scores);
+        c4_store(sums, group + 64 * lines, &out);
     }
 }
 
 /* Any number of lines: two pairs of chains, for the products of a group follow one another. */
-VKERN_INLINE void c4_many_lines(size_t lines, const int8_t *weights, __m512 scale,
-                                const unsigned char *group, size_t n_groups, float *scores)
+VKERN_INLINE void c4_many_lines(size_t lines, const int8_t *weights, const unsigned char *group,
+                                size_t n_groups, struct c4_out out)
 {
     const __m512i zero = _mm512_setzero_si512();
 
-    for (; n_groups > 0; n_groups--, group += 64 * lines + 64, scores += VKERN_GROUP) {
+    for (; n_groups > 0; n_groups--, group += 64 * lines + 64) {
         struct c4_sums even = {zero, zero}, odd = {zero, zero};
         size_t i = 0;
         prefetch(group, AHEAD, 64);
@@ -126,18 +135,18 @@ VKERN_INLINE void c4_many_lines(size_t lines, const int8_t *weights, __m512 scal
                     word_of(weights, 2 * i + 1));
         even.low = _mm512_add_epi32(even.low, odd.low);
         even.high = _mm512_add_epi32(even.high, odd.high);
-        c4_store(even, scale, group + 64 * lines, scores);
+        c4_store(even, group + 64 * lines, &out);
     }
 }
 
 static void c4_scan(const int8_t *weights, float weight_scale, const void *groups, size_t n_groups,
-                    size_t m, float *scores)
+                    size_t m, float *scores, float cut, uint16_t *below)
 {
-    const __m512 scale = _mm512_set1_ps(-weight_scale);
+    const struct c4_out out = {_mm512_set1_ps(-weight_scale), _mm512_set1_ps(cut), scores, below};
 
     switch (m / 8) {
 #define VKERN_C4_CASE(lines)                                                                       \
-    case lines: c4_few_lines(lines, weights, scale, groups, n_groups, scores); break
+    case lines: c4_few_lines(lines, weights, groups, n_groups, out); break
         VKERN_C4_CASE(1);
         VKERN_C4_CASE(2);
         VKERN_C4_CASE(3);
@@ -151,7 +160,7 @@ static void c4_scan(const int8_t *weights, float weight_scale, const void *group
         VKERN_C4_CASE(11);
         VKERN_C4_CASE(12);
 #undef VKERN_C4_CASE
-    default: c4_many_lines(m / 8, weights, scale, groups, n_groups, scores); break;
+    default: c4_many_lines(m / 8, weights, groups, n_groups, out); break;
     }
 }
 

@@ -35,15 +35,21 @@ static int32_t c4_sum(const int8_t *weights, const unsigned char *group, size_t 
 }
 
 static void c4_scan(const int8_t *weights, float weight_scale, const void *groups, size_t n_groups,
-                    size_t m, float *scores)
+                    size_t m, float *scores, float cut, uint16_t *below)
 {
     const unsigned char *group = groups;
 
     assert(m % 8 == 0 && m <= VKERN_C4_AXES_MAX);
-    for (size_t i = 0; i < n_groups; i++, group += vkern_c4_group_bytes(m))
-        for (size_t r = 0; r < VKERN_GROUP; r++)
-            *scores++ =
+    for (size_t i = 0; i < n_groups; i++, group += vkern_c4_group_bytes(m)) {
+        unsigned bits = 0;
+        for (size_t r = 0; r < VKERN_GROUP; r++) {
+            scores[r] =
                 float_at(group + 8 * m, r) - weight_scale * (float)c4_sum(weights, group, m, r);
+            bits |= (unsigned)!(scores[r] > cut) << r;
+        }
+        if (below) below[i] = (uint16_t)bits;
+        scores += VKERN_GROUP;
+    }
 }
 
 /* The score of row r of a c8 group for codes t. */

@@ -66,6 +66,7 @@ struct scan {
     size_t group_bytes;
     const int8_t *codes; /* of the query */
     float *scores;
+    uint16_t *below; /* of c4 */
 };
 
 /* As a search does it, a block of the store at a time. */
@@ -80,7 +81,7 @@ static void scan_once(const struct scan *s, const unsigned char *base, size_t n_
         if (s->wide)
             s->table->codes->c8_scan(&query, groups, n, s->width, s->scores);
         else
-            s->table->codes->c4_scan(s->codes, 1e-3f, groups, n, s->width, s->scores);
+            s->table->codes->c4_scan(s->codes, 1e-3f, groups, n, s->width, s->scores, 0, s->below);
         sink += s->scores[0] > 0;
     }
 }
@@ -119,7 +120,8 @@ static void bench_scans(const vkern_table *t, const char *name, const unsigned c
     static const size_t axes[] = {32, 48, 64, 96, 128, 256}, dims[] = {128, 256, 784};
     static int8_t codes[1024];
     static float scores[AT_ONCE_BYTES];
-    struct scan s = {t, name, false, 0, 0, codes, scores};
+    static uint16_t below[AT_ONCE_BYTES / 128];
+    struct scan s = {t, name, false, 0, 0, codes, scores, below};
 
     for (size_t i = 0; i < sizeof codes; i++)
         codes[i] = (int8_t)((int)(random_32() % 255) - 127);

@@ -6,12 +6,12 @@
  *                  [--type f32|f16|bf16|i8|u8|bit] [--metric l2|cosine|ip|hamming]
  *                  [--limit QUERIES] [--batch B,B,...] [--threads T] [--rounds R]
  *                  [--engine auto,scan,tile,c8,tile8,c4] [--axes M] [--recall R]
- *                  [--clock wall|cpu]
+ *                  [--clock wall|cpu] [--cold 1]
  *
  * Without files: normal data. Codes are made where an engine needs them, axes from a sample of rows (--axes: so
  * many). c4 reranks as many rows as the queries given need for the recall asked (0.99): a look at the answers that
  * no search has, to compare speeds at equal recall. --clock cpu counts the calling thread's time alone, for one
- * thread on a machine that others use. VINDEX_ISA and VINDEX_TILE=blas choose what is compared.
+ * thread on a machine that others use. --cold 1 empties the caches before each search and each sum. VINDEX_ISA and VINDEX_TILE=blas choose what is compared.
  */
 #include <math.h>
 #include <stdio.h>
@@ -25,6 +25,7 @@
 #include "search/call.h"
 
 #define PART_ROWS 16384u
+#define EVICT_BYTES ((size_t)256 << 20)
 
 struct set {
     void *rows;
@@ -38,6 +39,8 @@ struct bench {
     struct snapshot snapshot;
     struct search *search;
     const char *engines;
+    bool cold;
+    char *other; /* that no way reads */
     uint32_t axes;
     double recall;
     struct model model;
@@ -409,7 +412,19 @@ static void print_way(const struct bench *bench, struct way *way, size_t batch)
     free(way->sum_s);
 }
 
-/* All ways in turns, a batch each. */
+/* Nothing of what was read before stays in a cache. */
+static void evict(struct bench *bench)
+{
+    if (!bench->cold) return;
+    if (!bench->other) {
+        bench->other = allocate(EVICT_BYTES, 1);
+        memset(bench->other, 1, EVICT_BYTES);
+    }
+    sink += vkern_get()->sum(bench->other, EVICT_BYTES);
+}
+
+/* All ways in turns, a batch each. One query after a sum over the bytes it reads and before another: in cache is
+   for both what stays there. */
 static void measure(struct bench *bench, size_t batch)
 {
     struct way ways[8];
@@ -432,12 +447,15 @@ static void measure(struct bench *bench, size_t batch)
             size_t first =
                 bench->queries.n > batch ? round * batch % (bench->queries.n - batch) : 0;
             bench->search->forced = way->forced;
+            if (batch == 1) sink += vkern_get()->sum(way->bytes, way->n_bytes / 64 * 64);
+            evict(bench);
             double started = seconds();
             ask(bench, first, batch, way->k_prime, hits, &report);
-            double middle = seconds();
+            way->search_s[slot] = seconds() - started;
+            evict(bench);
+            started = seconds();
             if (batch == 1) sink += vkern_get()->sum(way->bytes, way->n_bytes / 64 * 64);
-            way->search_s[slot] = middle - started;
-            way->sum_s[slot] = seconds() - middle;
+            way->sum_s[slot] = seconds() - started;
             memcpy(way->plan, report.plan, sizeof way->plan);
             if (round == 0) continue;
             way->recall += recall_of(bench, first, batch, hits);
@@ -496,6 +514,8 @@ int main(int argc, char **argv)
             bench.recall = strtod(value, NULL);
         else if (!strcmp(name, "--clock"))
             clock_used = strcmp(value, "cpu") ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID;
+        else if (!strcmp(name, "--cold"))
+            bench.cold = atoi(value) != 0;
         else if (!strcmp(name, "--limit"))
             limit = strtoull(value, NULL, 10);
         else

@@ -58,11 +58,22 @@ static void check_c4_scores(const struct c4_case *c, const int8_t *weights, floa
     }
 }
 
+/* Scores at the cut are below it, and so is what is no number. */
+static void check_c4_below(const struct c4_case *c, const float *scores, float cut,
+                           const uint16_t *below, const char *level)
+{
+    for (size_t i = 0; i < 16 * c->n_groups; i++)
+        if ((below[i / 16] >> i % 16 & 1) != !(scores[i] > cut))
+            fail_msg("%s, m %zu: row %zu of score %.9g, cut %.9g", level, c->m, i,
+                     (double)scores[i], (double)cut);
+}
+
 static void check_c4(const struct c4_case *c)
 {
     const size_t size = c->n_groups * vkern_c4_group_bytes(c->m);
     struct guarded rows = guarded_open(size + c->offset), query = guarded_open(c->m);
-    struct guarded out = guarded_open(64 * c->n_groups);
+    struct guarded out = guarded_open(64 * c->n_groups), bits = guarded_open(2 * c->n_groups);
+    uint16_t *below = guarded_end(&bits, 2 * c->n_groups);
     unsigned char *groups = c->offset == 0 ? guarded_end(&rows, size)
                                            : (unsigned char *)guarded_begin(&rows) + c->offset - 1;
     int8_t *weights = guarded_end(&query, c->m);
@@ -76,9 +87,20 @@ static void check_c4(const struct c4_case *c)
     }
     for (size_t l = 0; l < levels.n; l++) {
         memset(scores, 0xff, 64 * c->n_groups);
-        levels.table[l].codes->c4_scan(weights, weight_scale, groups, c->n_groups, c->m, scores);
+        levels.table[l].codes->c4_scan(weights, weight_scale, groups, c->n_groups, c->m, scores, 0,
+                                       NULL);
         check_c4_scores(c, weights, weight_scale, groups, scores, levels.name[l]);
+        const float cuts[] = {c->n_groups ? scores[7] : 0, INFINITY, -INFINITY, NAN};
+        for (size_t i = 0; i < COUNT(cuts); i++) {
+            memset(scores, 0xff, 64 * c->n_groups);
+            memset(below, i % 2 ? 0xff : 0, 2 * c->n_groups);
+            levels.table[l].codes->c4_scan(weights, weight_scale, groups, c->n_groups, c->m, scores,
+                                           cuts[i], below);
+            check_c4_scores(c, weights, weight_scale, groups, scores, levels.name[l]);
+            check_c4_below(c, scores, cuts[i], below, levels.name[l]);
+        }
     }
+    guarded_close(&bits);
     guarded_close(&out);
     guarded_close(&query);
     guarded_close(&rows);

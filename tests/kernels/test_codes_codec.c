@@ -551,7 +551,7 @@ static void c4_scores_order_rows(enum vkern_metric metric, enum kind kind)
             vkern_c4_query_make(&set.model, levels.table[l].ndot[VKERN_F32], query, scratch,
                                 weights, &scale);
             assert_true(isfinite(scale) && scale >= 0);
-            levels.table[l].codes->c4_scan(weights, scale, groups, N / 16, DIM, scores);
+            levels.table[l].codes->c4_scan(weights, scale, groups, N / 16, DIM, scores, 0, NULL);
             for (size_t r = 1; r < N; r++)
                 least = scores[r] < scores[least] ? r : least;
             n_first += least == q;

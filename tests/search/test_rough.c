@@ -163,7 +163,7 @@ static size_t rough_order(const struct fixture *f, const struct search_request *
             if (i % 16 == 0)
                 vkern_get()->codes->c4_scan(
                     weights, scale, (const char *)block->rows + group % per_block * block->stride,
-                    1, M, scores);
+                    1, M, scores, 0, NULL);
             if (counts(f, request, row)) order[n++] = (struct scored){scores[i % 16], row};
         }
     }

@@ -204,7 +204,7 @@ static void scan(struct trial *trial, const struct vkern_model *model, size_t q)
     for (size_t at = 0; at < n_groups; at += SCAN_GROUPS) {
         size_t n = n_groups - at < SCAN_GROUPS ? n_groups - at : SCAN_GROUPS;
         codes->c4_scan(trial->weights, weight_scale, trial->groups + at * group_bytes, n, model->m,
-                       trial->scores + at * VKERN_GROUP);
+                       trial->scores + at * VKERN_GROUP, 0, NULL);
     }
 }
 

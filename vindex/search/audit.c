@@ -149,7 +149,7 @@ static void score_target(const struct call *call, struct auditor *auditor, struc
 
     vindex__next_groups(part->codes->c4, NULL, VKERN_GROUP, slot + 1, &slot, &group);
     call->kern->codes->c4_scan(auditor->weights, auditor->weight_scale, group, 1, call->model.m,
-                               auditor->scores);
+                               auditor->scores, 0, NULL);
     target->score = auditor->scores[slot % VKERN_GROUP];
 }
 
@@ -200,7 +200,7 @@ static bool count_in_part(struct call *call, struct auditor *auditor, const stru
         uint32_t before = slot % VKERN_GROUP;
         if (vindex__pace_tick(&auditor->pace, &call->stop, 0.1 * n * (double)m)) return false;
         call->kern->codes->c4_scan(auditor->weights, auditor->weight_scale, groups,
-                                   vkern_groups(before + n), m, auditor->scores);
+                                   vkern_groups(before + n), m, auditor->scores, 0, NULL);
         size_t n_found = call->kern->survivors(auditor->scores + before, n, most, mask, slot,
                                                part->base + slot, auditor->found, auditor->kept);
         for (size_t i = 0; i < n_found; i++)

@@ -168,8 +168,7 @@ struct worker {
     float *panel, *scale, *bias;
     void *scratch;   /* of all its streams */
     float *norms;    /* [rows of a brute part]; NULL for snapshots */
-    float *kept;     /* [rows_max + 16] rough survivors, */
-    uint64_t *found; /* and their positions; a projection's scratch */
+    uint16_t *below; /* [groups of rows_max + VKERN_GROUP] rows that a rough score lets through */
     float *projection;
     /* codes.c */
     uint32_t variant; /* of the codes its queries hold; 0: none yet */
@@ -302,6 +301,8 @@ enum engine vindex__plan_coded(const struct call *call, size_t n_queries);
 void vindex__plan_text(const struct call *call, char *text, size_t size);
 /** Entries of the stream of a query's first-pass scores. */
 size_t vindex__first_entries(const struct plan *plan);
+/** Room for the stream of a query's rough scores; 0: the plan has none. */
+size_t vindex__rough_entries(const struct call *call);
 struct topk_margin vindex__plan_margin(const struct call *call, const struct query *query);
 /** The error of a first pass over a part's rows; false: none that is useful. */
 bool vindex__plan_band(const struct call *call, enum engine engine, const struct query *query,

@@ -92,14 +92,67 @@ static float rough_cut(const struct topk_stream *rough)
     return cut;
 }
 
-static void push_rough(struct worker *worker, struct collector *collector, const float *scores,
-                       uint32_t n, const struct part *part, const uint64_t *mask, uint32_t slot)
+/* Rows of groups at hand: slots [slot, slot + n), `before` rows past the first group's begin. */
+struct run {
+    const struct part *part;
+    const uint64_t *mask;
+    uint32_t slot, n, before;
+};
+
+enum {
+    AT_ONCE = 64 / VKERN_GROUP
+}; /* groups whose bits are looked at together: mostly none is set */
+
+/* Leave the bits of rows of the run. Returns the groups there are bits of, a multiple of AT_ONCE. */
+static size_t cut_edges(uint16_t *below, const struct run *run)
 {
-    size_t found =
-        worker->call->kern->survivors(scores, n, rough_cut(&collector->rough), mask, slot,
-                                      part->base + slot, worker->found, worker->kept);
-    vindex__final_push(&collector->rough, worker->kept, (const int64_t *)worker->found, 0, found);
-    worker->n_scored += n;
+    uint32_t end = run->before + run->n;
+    size_t n = vkern_groups(end), n_rounded = (n + AT_ONCE - 1) / AT_ONCE * AT_ONCE;
+
+    below[0] &= (uint16_t)(0xffffU << run->before);
+    below[n - 1] &= (uint16_t)(0xffffU >> (VKERN_GROUP * n - end));
+    for (size_t i = n; i < n_rounded; i++)
+        below[i] = 0;
+    return n_rounded;
+}
+
+/* 64 bits of a mask of `end` bits, from any bit on. */
+static uint64_t mask_bits(const uint64_t *mask, uint32_t at, uint32_t end)
+{
+    uint64_t bits = mask[at / 64] >> (at % 64);
+    if (at % 64 > 0 && at / 64 < (end - 1) / 64) bits |= mask[at / 64 + 1] << (64 - at % 64);
+    return bits;
+}
+
+/* Rows whose scores the cut lets through go straight into the stream's memory. */
+static void push_rough(struct worker *worker, struct topk_stream *rough, const struct run *run)
+{
+    size_t n_groups = cut_edges(worker->below, run), count = rough->count;
+    uint32_t first = run->slot - run->before;
+    uint64_t base = run->part->base + first, rows;
+    float *values = rough->memory.values;
+
+    for (size_t g = 0; g < n_groups; g += AT_ONCE) {
+        memcpy(&rows, worker->below + g, sizeof rows);
+        if (rows == 0) continue;
+        size_t at = VKERN_GROUP * g;
+        if (run->mask) rows &= mask_bits(run->mask, first + (uint32_t)at, run->slot + run->n);
+        for (; rows; rows &= rows - 1, count++) {
+            size_t i = at + (size_t)__builtin_ctzll(rows);
+            rough->memory.ids[count] = (int64_t)(base + i);
+            values[count] = worker->scores[i];
+        }
+    }
+    vindex__final_append(rough, count - rough->count);
+    worker->n_scored += run->n;
+}
+
+/* Until k' scores are known every row gets in: steps are short then, for these are sorted. */
+static uint32_t rough_rows(const struct worker *worker, uint32_t rows_max)
+{
+    const uint32_t first = 256;
+    bool knows_cut = worker->collectors[0].rough.is_full;
+    return knows_cut || rows_max < first ? rows_max : first;
 }
 
 void vindex__rough_part(struct worker *worker, const struct part *part, const uint64_t *mask,
@@ -110,18 +163,20 @@ void vindex__rough_part(struct worker *worker, const struct part *part, const ui
     uint32_t rows_max = rows_in_cache(call, group_bytes), n;
     const void *groups;
 
-    for (; (n = vindex__next_groups(part->codes->c4, mask, rows_max, end, &slot, &groups)) > 0;
+    for (; (n = vindex__next_groups(part->codes->c4, mask, rough_rows(worker, rows_max), end, &slot,
+                                    &groups)) > 0;
          slot += n) {
-        uint32_t before = slot % VKERN_GROUP;
-        size_t n_groups = vkern_groups(before + n);
+        const struct run run = {part, mask, slot, n, slot % VKERN_GROUP};
+        size_t n_groups = vkern_groups(run.before + n);
         for (size_t q = 0; q < worker->n_collectors; q++) {
             struct collector *collector = &worker->collectors[q];
             if (vindex__pace_tick(&worker->pace, &worker->call->stop,
                                   0.1 * (double)(n_groups * group_bytes)))
                 return;
             call->kern->codes->c4_scan(collector->weights, collector->weight_scale, groups,
-                                       n_groups, m, worker->scores);
-            push_rough(worker, collector, worker->scores + before, n, part, mask, slot);
+                                       n_groups, m, worker->scores, rough_cut(&collector->rough),
+                                       worker->below);
+            push_rough(worker, &collector->rough, &run);
         }
     }
 }

@@ -276,12 +276,19 @@ size_t vindex__first_entries(const struct plan *plan)
     return vindex__stream_entries(plan->limit, plan->rows_max);
 }
 
+size_t vindex__rough_entries(const struct call *call)
+{
+    const struct plan *plan = &call->plan;
+    if (!plan->k_prime) return 0;
+    return vindex__best_entries(plan->k_prime, call->n_match) + plan->rows_max; /* a push whole */
+}
+
 static size_t bytes_per_query(const struct call *call)
 {
     const struct plan *plan = &call->plan;
     size_t entry = sizeof(int64_t) + sizeof(float);
     size_t entries = vindex__first_entries(plan) + vindex__best_entries(plan->k, call->n_match) +
-                     (plan->k_prime ? vindex__best_entries(plan->k_prime, call->n_match) : 0);
+                     vindex__rough_entries(call);
     return entries * entry + sizeof(struct collector) + 8 * (size_t)call->dim + call->model.m;
 }
 

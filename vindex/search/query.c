@@ -113,7 +113,7 @@ static void lay_out_collector(struct worker *worker, struct arena *arena, size_t
 {
     const struct call *call = worker->call;
     const struct plan *plan = &call->plan;
-    size_t rough = plan->k_prime ? vindex__best_entries(plan->k_prime, call->n_match) : 0;
+    size_t rough = vindex__rough_entries(call);
     struct collector unused, *collector = arena->base ? &worker->collectors[q] : &unused;
 
     collector->stream.memory = take_stream(arena, vindex__first_entries(plan));
@@ -132,8 +132,7 @@ static size_t scratch_bytes(const struct call *call)
     size_t need = larger(vindex__stream_scratch(vindex__first_entries(plan)),
                          vindex__final_scratch(plan->k, best));
     if (!plan->k_prime) return need;
-    size_t rough = vindex__best_entries(plan->k_prime, call->n_match);
-    return larger(need, vindex__final_scratch(plan->k_prime, rough));
+    return larger(need, vindex__final_scratch(plan->k_prime, vindex__rough_entries(call)));
 }
 
 static void lay_out_worker(struct call *call, struct arena *arena, uint32_t number)
@@ -154,8 +153,7 @@ static void lay_out_worker(struct call *call, struct arena *arena, uint32_t numb
     worker->norms =
         vindex__arena_take(arena, call->snapshot ? 0 : (size_t)call->rows_per_part, sizeof(float));
     worker->scratch = vindex__arena_take(arena, scratch_bytes(call), 1);
-    worker->found = vindex__arena_take(arena, rough, sizeof *worker->found);
-    worker->kept = vindex__arena_take(arena, rough, sizeof *worker->kept);
+    worker->below = vindex__arena_take(arena, vkern_groups(rough) + 3, sizeof *worker->below);
     worker->projection = vindex__arena_take(arena, rough ? dim + call->model.m : 0, sizeof(float));
     lay_out_tiles(worker, arena);
     for (size_t q = 0; q < plan->group; q++)

@@ -321,6 +321,12 @@ void vindex__final_push(struct topk_stream *stream, const void *values, const in
                   ids ? 0 : id_base + (int64_t)i, n - i < PART ? n - i : PART);
 }
 
+void vindex__final_append(struct topk_stream *stream, size_t n)
+{
+    stream->count += n;
+    if (stream->count >= (stream->is_full ? stream->limit : stream->k)) trim(stream);
+}
+
 bool vindex__final_threshold(struct topk_stream *stream, int64_t *key)
 {
     /* Compressing reads all entries: an eighth of them new pays for it. */

@@ -136,6 +136,12 @@ void vindex__final_init(struct topk_stream *stream, struct topk_order order, siz
 void vindex__final_push(struct topk_stream *stream, const void *values, const int64_t *ids,
                         int64_t id_base, size_t n);
 
+/**
+ * n entries were written after the last by the caller, who made room for as many above the limit: any, but
+ * those below `least` are not kept. No id may come twice.
+ */
+void vindex__final_append(struct topk_stream *stream, size_t n);
+
 /** Take in all of `from`, which has the same order and k and keeps its entries. */
 static inline void vindex__final_merge(struct topk_stream *into, const struct topk_stream *from)
 {
