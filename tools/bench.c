@@ -290,7 +290,9 @@ static double measure_floor(struct bench *bench)
     int64_t began_ns = clock_ns();
     size_t n_bytes = (size_t)bytes_read(bench), n_most = bench->n * bench->row_bytes;
 
-    if (bench->way->is_batch) return peaks_products(bench->way->peak, &bench->peak_name);
+    bool by_tiles = strstr(bench->plan, ", tile8 amx") != NULL;
+    if (bench->way->is_batch)
+        return peaks_products(by_tiles ? PEAK_TILES : bench->way->peak, &bench->peak_name);
     bench->sink += peaks_sum_memory(bench->base, n_bytes < n_most ? n_bytes : n_most);
     return (double)(clock_ns() - began_ns);
 }

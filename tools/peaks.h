@@ -12,8 +12,10 @@
 uint64_t peaks_sum_memory(const void *memory, size_t n_bytes);
 
 enum peak {
-    PEAK_FMA, /* f32 multiply-adds */
-    PEAK_INT8 /* 8-bit products into 32-bit sums by VNNI, or into 16-bit ones by AVX2 */
+    PEAK_FMA,  /* f32 multiply-adds */
+    PEAK_INT8, /* 8-bit products into 32-bit sums by VNNI, or into 16-bit ones by AVX2 */
+    PEAK_TILES /* 8-bit products by AMX; to be asked for once a search has used tiles, for it has also
+                  asked the system's permission */
 };
 
 /** A loop of independent products in registers that lasts about a tenth of a millisecond, and its GOP/s (a product and
