@@ -228,46 +228,84 @@ void vindex__final_init(struct topk_stream *stream, struct topk_order order, siz
     };
 }
 
-/* The largest id among the `wanted` smallest of the entries with this key. */
-static int64_t worst_tie(const struct topk_stream *s, const void *keys, int64_t key, size_t wanted)
+/* Leave the entries whose key is at least `least`, and their keys; size: of a value, a constant. */
+static inline size_t keep_reaching(struct topk_stream *s, void *keys, int64_t least, bool is_wide,
+                                   size_t size)
+{
+    int64_t *ids = s->memory.ids;
+    unsigned char *values = s->memory.values;
+    const size_t count = s->count;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        const int64_t key = is_wide ? ((int64_t *)keys)[i] : ((int32_t *)keys)[i];
+        if (is_wide)
+            ((int64_t *)keys)[kept] = key;
+        else
+            ((int32_t *)keys)[kept] = (int32_t)key;
+        ids[kept] = ids[i];
+        memcpy(values + size * kept, values + size * i, size);
+        kept += key >= least;
+    }
+    return kept;
+}
+
+static void keep(struct topk_stream *s, void *keys, int64_t least)
+{
+    switch (vkern_topk_size(s->type)) {
+    case 2: s->count = keep_reaching(s, keys, least, false, 2); break;
+    case 4: s->count = keep_reaching(s, keys, least, false, 4); break;
+    default: s->count = keep_reaching(s, keys, least, true, 8); break;
+    }
+}
+
+/* The largest id of the entries with this key. */
+static int64_t largest_id(const struct topk_stream *s, const void *keys, int64_t key)
+{
+    const struct topk_context c = comparison(s, is_wide(s), NULL);
+    int64_t largest = INT64_MIN;
+
+    for (size_t i = 0; i < s->count; i++) {
+        const int64_t id = s->memory.ids[i];
+        if (vindex__topk_key_at(&c, keys, i) == key && id > largest) largest = id;
+    }
+    return largest;
+}
+
+/* Of the entries with this key leave the `wanted` with the smallest ids, fewer than there are; returns the largest
+   of these. */
+static int64_t keep_ties(struct topk_stream *s, const void *keys, int64_t key, size_t wanted)
 {
     const struct topk_context c = comparison(s, is_wide(s), NULL),
                               by_id = comparison(s, true, NULL);
-    int64_t *ties = (int64_t *)s->memory.scratch + with_slack(s->count);
-    int64_t worst = INT64_MAX;
-    size_t n = 0, n_above;
+    int64_t *ties = (int64_t *)s->memory.scratch + with_slack(s->count), worst;
+    size_t n = 0, kept = 0, n_above;
 
     for (size_t i = 0; i < s->count; i++) { /* a smaller id is better: its complement is a key */
         ties[n] = ~s->memory.ids[i];
         n += vindex__topk_key_at(&c, keys, i) == key;
     }
-    if (n > wanted)
-        return ~vindex__topk_kth(&by_id, ties, n, wanted, ties + with_slack(s->count), &n_above);
-    for (size_t i = 0; i < n; i++)
-        if (ties[i] < worst) worst = ties[i];
-    return ~worst;
+    worst = ~vindex__topk_kth(&by_id, ties, n, wanted, ties + with_slack(s->count), &n_above);
+    for (size_t i = 0; i < s->count; i++) {
+        const bool is_out = vindex__topk_key_at(&c, keys, i) == key && s->memory.ids[i] > worst;
+        move_entry(s, kept, i);
+        kept += !is_out;
+    }
+    s->count = kept;
+    return worst;
 }
 
 static void trim(struct topk_stream *s)
 {
-    const struct topk_context c = comparison(s, is_wide(s), NULL);
     void *keys = s->memory.scratch;
-    size_t n_ties, kept = 0;
-    const int64_t kth = kth_key(s, &n_ties);
+    size_t n_above;
 
-    n_ties = s->k - n_ties;
+    s->least = kth_key(s, &n_above);
     write_keys(s, keys); /* they were partitioned */
-    s->worst_id = worst_tie(s, keys, kth, n_ties);
-    for (size_t i = 0; i < s->count; i++) {
-        const int64_t key = vindex__topk_key_at(&c, keys, i);
-        const bool is_tie = key == kth && s->memory.ids[i] <= s->worst_id && n_ties > 0;
-        move_entry(s, kept, i);
-        kept += key > kth || is_tie;
-        n_ties -= is_tie;
-    }
-    assert(kept == s->k);
-    s->count = kept;
-    s->least = kth;
+    keep(s, keys, s->least);
+    s->worst_id = s->count > s->k ? keep_ties(s, keys, s->least, s->k - n_above)
+                                  : largest_id(s, keys, s->least);
+    assert(s->count == s->k);
     s->is_full = true;
 }
 
