@@ -222,13 +222,15 @@ static void scan_part(struct worker *worker, size_t index, uint32_t slot, uint32
         return;
     }
     enum engine engine = choose_for_part(worker, view.part, mask, count, end - slot);
+    /* Bits that are all set would only be read. */
+    const uint64_t *words = mask.n < view.part->n ? mask.words : NULL;
     if (engine == ENGINE_EXACT) {
-        scan_exactly(worker, view.part, mask.words, slot, end);
+        scan_exactly(worker, view.part, words, slot, end);
     } else if (engine == ENGINE_C4) {
-        vindex__rough_part(worker, view.part, mask.words, slot, end);
+        vindex__rough_part(worker, view.part, words, slot, end);
     } else {
         prepare_norms(worker, engine, &view);
-        scan_by(worker, engine, view.part, mask.words, slot, end);
+        scan_by(worker, engine, view.part, words, slot, end);
     }
 }
 
