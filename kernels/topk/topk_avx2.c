@@ -473,11 +473,50 @@ static void sink_i64(const struct vkern_topk_lists *l, const void *keys, size_t 
     sink(true, l, keys, n_tiles, first_tile);
 }
 
-static void sort(int32_t *keys, uint32_t *positions, size_t n, void *spare)
+/* ---- sorting ----------------------------------------------------------------------------------- */
+
+VKERN_INLINE __m256i load_words(const uint32_t *words)
 {
-    vkern_topk_sort_plain(keys, positions, n, spare);
+    return _mm256_loadu_si256((const __m256i *)words);
 }
 
+VKERN_INLINE void store_words(uint32_t *words, __m256i v)
+{
+    _mm256_storeu_si256((__m256i *)words, v);
+}
+
+VKERN_INLINE __m256i smaller(__m256i a, __m256i b)
+{
+    return _mm256_min_epu32(a, b);
+}
+
+VKERN_INLINE __m256i larger(__m256i a, __m256i b)
+{
+    return _mm256_max_epu32(a, b);
+}
+
+VKERN_INLINE __m256i partners(__m256i v, size_t x)
+{
+    const __m256i iota = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+
+    return _mm256_permutevar8x32_epi32(v, _mm256_xor_si256(iota, _mm256_set1_epi32((int)x)));
+}
+
+VKERN_INLINE __m256i reversed(__m256i v)
+{
+    return partners(v, 7);
+}
+
+VKERN_INLINE __m256i exchange(__m256i v, size_t x)
+{
+    const __m256i other = partners(v, x);
+    const __m256i low = _mm256_min_epu32(v, other), high = _mm256_max_epu32(v, other);
+
+    if (x >= 4) return _mm256_blend_epi32(low, high, 0xf0);
+    return x >= 2 ? _mm256_blend_epi32(low, high, 0xcc) : _mm256_blend_epi32(low, high, 0xaa);
+}
+
+#include "kernels/topk/network.h"
 #include "kernels/topk/slots.h"
 
 void vkern_topk_init_avx2(vkern_topk_table *table)

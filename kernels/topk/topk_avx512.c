@@ -442,51 +442,47 @@ static void sink_i64(const struct vkern_topk_lists *l, const void *all, size_t n
 
 /* ---- sorting ----------------------------------------------------------------------------------- */
 
-/* How many of n keys come before each of keys[at ...] of 16: better ones, and equals that stand before. */
-VKERN_INLINE __m512i ranks_of(const int32_t *keys, size_t n, size_t at)
+VKERN_INLINE __m512i load_words(const uint32_t *words)
 {
-    const __m512i own = _mm512_loadu_si512(keys + at), one = _mm512_set1_epi32(1);
-    const size_t end = n - at < 16 ? n : at + 16;
-    __m512i ranks = _mm512_setzero_si512();
-
-    for (size_t j = 0; j < at; j++)
-        ranks = _mm512_mask_add_epi32(
-            ranks, _mm512_cmple_epi32_mask(own, _mm512_set1_epi32(keys[j])), ranks, one);
-    for (size_t j = at; j < end; j++) {
-        const __m512i key = _mm512_set1_epi32(keys[j]);
-        const __mmask16 behind = (__mmask16)(0xfffe << (j - at));
-        const __mmask16 before =
-            _mm512_cmplt_epi32_mask(own, key) | (_mm512_cmpeq_epi32_mask(own, key) & behind);
-        ranks = _mm512_mask_add_epi32(ranks, before, ranks, one);
-    }
-    for (size_t j = end; j < n; j++)
-        ranks = _mm512_mask_add_epi32(
-            ranks, _mm512_cmplt_epi32_mask(own, _mm512_set1_epi32(keys[j])), ranks, one);
-    return ranks;
+    return _mm512_loadu_si512(words);
 }
 
-/* Each candidate straight to its place: n * n / 16 comparisons, and no branch to be guessed. */
-static void sort(int32_t *keys, uint32_t *positions, size_t n, void *spare)
+VKERN_INLINE void store_words(uint32_t *words, __m512i v)
 {
-    enum { MOST = 256 }; /* from here on digits take less (bench_topk) */
-    int32_t *to = spare;
-    uint32_t *positions_to = (uint32_t *)spare + n, ranks[16];
-
-    if (n > MOST) {
-        vkern_topk_sort_by_digits(keys, positions, n, spare);
-        return;
-    }
-    for (size_t at = 0; at < n; at += 16) {
-        _mm512_storeu_si512(ranks, ranks_of(keys, n, at));
-        for (size_t i = at; i < n && i < at + 16; i++) {
-            to[ranks[i - at]] = keys[i];
-            positions_to[ranks[i - at]] = positions[i];
-        }
-    }
-    memcpy(keys, to, n * sizeof *keys);
-    memcpy(positions, positions_to, n * sizeof *positions);
+    _mm512_storeu_si512(words, v);
 }
 
+VKERN_INLINE __m512i smaller(__m512i a, __m512i b)
+{
+    return _mm512_min_epu32(a, b);
+}
+
+VKERN_INLINE __m512i larger(__m512i a, __m512i b)
+{
+    return _mm512_max_epu32(a, b);
+}
+
+VKERN_INLINE __m512i partners(__m512i v, size_t x)
+{
+    const __m512i iota = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+
+    return _mm512_permutexvar_epi32(_mm512_xor_si512(iota, _mm512_set1_epi32((int)x)), v);
+}
+
+VKERN_INLINE __m512i reversed(__m512i v)
+{
+    return partners(v, 15);
+}
+
+VKERN_INLINE __m512i exchange(__m512i v, size_t x)
+{
+    const __mmask16 upper = x >= 8 ? 0xff00 : x >= 4 ? 0xf0f0 : x >= 2 ? 0xcccc : 0xaaaa;
+    const __m512i other = partners(v, x);
+
+    return _mm512_mask_max_epu32(_mm512_min_epu32(v, other), upper, v, other);
+}
+
+#include "kernels/topk/network.h"
 #include "kernels/topk/slots.h"
 
 void vkern_topk_init_avx512(vkern_topk_table *table)
