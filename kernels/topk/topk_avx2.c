@@ -230,15 +230,6 @@ VKERN_INLINE __m256i limit_of(enum vkern_topk_type type, bool is_min, int64_t le
     }
 }
 
-/* Some bit if the maximum, a key for 16-bit types, reaches the limit. */
-VKERN_INLINE uint32_t best_reaches(enum vkern_topk_type type, bool is_min, __m256i most,
-                                   __m256i limit)
-{
-    return vkern_topk_size(type) == 2
-               ? ~(uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi16(limit, most))
-               : reaches(type, is_min, most, limit);
-}
-
 /* A bit for each element of the parcel at i that reaches the limit. */
 VKERN_INLINE uint64_t parcel_bits(enum vkern_topk_type type, bool is_min, const void *x, size_t i,
                                   __m256i limit)
@@ -261,14 +252,14 @@ VKERN_INLINE size_t append_many(uint64_t bits, uint32_t position, uint32_t *to)
     return (size_t)(to - first);
 }
 
-/* base plus the numbers of what is not 0. */
-VKERN_INLINE size_t list_nonzero(const uint32_t *x, size_t n, uint32_t base, uint32_t *to)
+/* The numbers of the n words that are not 0. */
+VKERN_INLINE size_t list_nonzero(const uint64_t *words, size_t n, uint32_t *to)
 {
     size_t count = 0;
 
     for (size_t i = 0; i < n; i++) {
-        to[count] = base + (uint32_t)i;
-        count += x[i] != 0;
+        to[count] = (uint32_t)i;
+        count += words[i] != 0;
     }
     return count;
 }

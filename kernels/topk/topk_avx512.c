@@ -210,14 +210,6 @@ VKERN_INLINE __m512i limit_of(enum vkern_topk_type type, bool is_min, int64_t le
     }
 }
 
-/* Some bit if the maximum, a key for 16-bit types, reaches the limit. */
-VKERN_INLINE uint32_t best_reaches(enum vkern_topk_type type, bool is_min, __m512i most,
-                                   __m512i limit)
-{
-    return vkern_topk_size(type) == 2 ? _mm512_cmpge_epi16_mask(most, limit)
-                                      : reaches(type, is_min, most, limit);
-}
-
 /* A bit for each element of the parcel at i that reaches the limit. */
 VKERN_INLINE uint64_t parcel_bits(enum vkern_topk_type type, bool is_min, const void *x, size_t i,
                                   __m512i limit)
@@ -225,12 +217,13 @@ VKERN_INLINE uint64_t parcel_bits(enum vkern_topk_type type, bool is_min, const 
     const size_t step = 64 / vkern_topk_size(type);
     uint64_t bits = 0;
 
-    if (step == 16) { /* masks are put together as masks: half the time of moving them out singly */
+    if (step == 16) { /* pairs as masks, the halves as words: the ports share the work */
         const __mmask16 a = (__mmask16)reaches(type, is_min, load(type, x, i), limit);
         const __mmask16 b = (__mmask16)reaches(type, is_min, load(type, x, i + 16), limit);
         const __mmask16 c = (__mmask16)reaches(type, is_min, load(type, x, i + 32), limit);
         const __mmask16 d = (__mmask16)reaches(type, is_min, load(type, x, i + 48), limit);
-        return _mm512_kunpackd(_mm512_kunpackw(d, c), _mm512_kunpackw(b, a));
+        return _cvtmask32_u32(_mm512_kunpackw(b, a)) |
+               (uint64_t)_cvtmask32_u32(_mm512_kunpackw(d, c)) << 32;
     }
 #pragma GCC unroll 8
     for (size_t j = 0; j < VKERN_TOPK_PARCEL; j += step)
@@ -253,18 +246,23 @@ VKERN_INLINE size_t append_many(uint64_t bits, uint32_t position, uint32_t *to)
     return n;
 }
 
-/* base plus the numbers of what is not 0; zeros follow up to a multiple of 16. */
-VKERN_INLINE size_t list_nonzero(const uint32_t *x, size_t n, uint32_t base, uint32_t *to)
+/* The numbers of the n words that are not 0. */
+VKERN_INLINE size_t list_nonzero(const uint64_t *words, size_t n, uint32_t *to)
 {
     const __m512i iota = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    size_t count = 0;
+    size_t count = 0, i = 0;
 
-    for (size_t i = 0; i < n; i += 16) {
-        const __m512i v = _mm512_loadu_si512(x + i);
-        const __mmask16 live = _mm512_test_epi32_mask(v, v);
-        const __m512i numbers = _mm512_add_epi32(_mm512_set1_epi32((int)(base + i)), iota);
+    for (; i + 16 <= n; i += 16) {
+        const __m512i a = _mm512_loadu_si512(words + i), b = _mm512_loadu_si512(words + i + 8);
+        const __mmask16 live =
+            _mm512_kunpackb(_mm512_test_epi64_mask(b, b), _mm512_test_epi64_mask(a, a));
+        const __m512i numbers = _mm512_add_epi32(_mm512_set1_epi32((int)i), iota);
         _mm512_storeu_si512(to + count, _mm512_maskz_compress_epi32(live, numbers));
         count += (size_t)__builtin_popcount(live);
+    }
+    for (; i < n; i++) {
+        to[count] = (uint32_t)i;
+        count += words[i] != 0;
     }
     return count;
 }

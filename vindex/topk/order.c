@@ -223,9 +223,10 @@ static void sort_many_wide(const struct topk_context *c, struct topk_found *foun
 void vindex__topk_finish(const struct topk_context *c, struct topk_found *found, size_t k,
                          bool is_sorted)
 {
+    const size_t too_many = c->is_wide ? k / 4 + 32 : k + 256; /* sorting less takes less than trimming */
+
     if (found->is_sorted) return;
-    /* Sorting a few too many takes less than finding the k-th first. */
-    if (found->n > k && (!is_sorted || found->n > k + k / 4 + 32)) vindex__topk_trim(c, found, k);
+    if (found->n > k && (!is_sorted || found->n > k + too_many)) vindex__topk_trim(c, found, k);
     if (is_sorted) vindex__topk_sort(c, found);
     if (found->n > k) found->n = k;
 }

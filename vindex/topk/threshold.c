@@ -88,7 +88,7 @@ static void push_parcels(struct topk_filter *filter, size_t from, size_t n_parce
     struct topk_context *c = filter->c;
     const void *x = vindex__topk_at(c, filter->span.x, from);
     uint32_t parcels[FOUND_AT_ONCE + 16];
-    uint64_t bits[FOUND_AT_ONCE + 16];
+    uint64_t bits[FOUND_AT_ONCE];
     const size_t n = c->table->find[c->type][c->is_min](x, n_parcels, filter->least, parcels, bits);
 
     for (size_t i = 0, part; i < n; i += part) {
@@ -96,7 +96,7 @@ static void push_parcels(struct topk_filter *filter, size_t from, size_t n_parce
         part = n - i < room ? n - i : room;
         if (filter->is_closed) break;
         c->found.n += c->table->take[c->type][c->is_min](
-            x, parcels + i, bits + i, part, (uint32_t)from,
+            x, parcels + i, bits, part, (uint32_t)from,
             vindex__topk_keys_from(c, c->found.keys, c->found.n), c->found.positions + c->found.n);
     }
 }
