@@ -3,14 +3,13 @@
  * key, and a vector is exchanged at once. For levels with vectors; the including file gives `vector` and
  *
  *     load_words, store_words      32-bit lanes in memory
- *     smaller, larger              of two vectors, lane by lane
+ *     smaller, larger              of two vectors, lane by lane, unsigned
  *     exchange(v, x)               lanes i and i ^ x: the smaller to the lower place
  *     reversed                     lanes from last to first
  *
  * An entry is one word, the upper bits of a key's distance to the best key above the candidate's number,
  * so entries differ and ties stand in the order they came in. Keys that those bits do not tell apart are
- * few, and close: they are put right at the end. They have 30 bits and start at FIRST_WORD, so
- * that as floats they are positive and normal, and in the same order.
+ * few, and close: they are put right at the end.
  *
  *     blocks of `size` vectors are in order  ->  mirror: i against 2 size - 1 - i
  *                                                then distances size / 2, ..., 1, then inside a vector
@@ -24,8 +23,6 @@
 #include "kernels/topk/sort.h"
 
 enum { WORDS = sizeof(vector) / 4, QUAD = 4 * WORDS }; /* four vectors are sorted in registers */
-#define FIRST_WORD (UINT32_C(1) << 29)
-#define LAST_WORD (FIRST_WORD + (UINT32_MAX >> 2))
 
 VKERN_INLINE void order_two(vector *a, vector *b)
 {
@@ -126,7 +123,7 @@ VKERN_INLINE void sort_words(uint32_t *words, size_t n)
     }
 }
 
-/* Keys that an entry's bits did not tell apart; false if they are too many to insert. */
+/* Candidates whose distances share the bits of an entry; false if they are too many to insert. */
 VKERN_INLINE bool put_right(int32_t *keys, uint32_t *positions, size_t n)
 {
     size_t moves = 0;
@@ -145,7 +142,7 @@ VKERN_INLINE bool put_right(int32_t *keys, uint32_t *positions, size_t n)
     return true;
 }
 
-/* false if too many keys share an entry's bits. spare: as for vkern_topk_sort_fn. */
+/* n <= 2^16 - QUAD. spare: as for vkern_topk_sort_fn. */
 VKERN_INLINE bool sort_by_network(int32_t *keys, uint32_t *positions, size_t n, void *spare)
 {
     uint32_t *words = (uint32_t *)(void *)(((uintptr_t)spare + 63) / 64 * 64);
@@ -160,10 +157,9 @@ VKERN_INLINE bool sort_by_network(int32_t *keys, uint32_t *positions, size_t n, 
     vkern_topk_range(keys, n, &worst, &best);
     unused = best > worst ? (unsigned)__builtin_clz((uint32_t)best - (uint32_t)worst) : 0;
     for (size_t i = 0; i < n; i++)
-        words[i] = FIRST_WORD +
-                   (((((uint32_t)best - (uint32_t)keys[i]) << unused >> 2) & ~number) | (uint32_t)i);
+        words[i] = ((((uint32_t)best - (uint32_t)keys[i]) << unused) & ~number) | (uint32_t)i;
     for (size_t i = n; i < padded; i++)
-        words[i] = LAST_WORD;
+        words[i] = UINT32_MAX;
     sort_words(words, padded);
     for (size_t i = 0; i < n; i++) {
         const size_t from = words[i] & number;

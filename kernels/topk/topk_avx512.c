@@ -450,15 +450,14 @@ VKERN_INLINE void store_words(uint32_t *words, __m512i v)
     _mm512_storeu_si512(words, v);
 }
 
-/* As floats, which is what entries are in order too: integers' minima have one port to go to, these two. */
 VKERN_INLINE __m512i smaller(__m512i a, __m512i b)
 {
-    return better_f32(true, _mm512_castsi512_ps(a), _mm512_castsi512_ps(b));
+    return _mm512_min_epu32(a, b);
 }
 
 VKERN_INLINE __m512i larger(__m512i a, __m512i b)
 {
-    return better_f32(false, _mm512_castsi512_ps(a), _mm512_castsi512_ps(b));
+    return _mm512_max_epu32(a, b);
 }
 
 VKERN_INLINE __m512i partners(__m512i v, size_t x)
@@ -477,9 +476,8 @@ VKERN_INLINE __m512i exchange(__m512i v, size_t x)
 {
     const __mmask16 upper = x >= 8 ? 0xff00 : x >= 4 ? 0xf0f0 : x >= 2 ? 0xcccc : 0xaaaa;
     const __m512i other = partners(v, x);
-    const __m512 a = _mm512_castsi512_ps(v), b = _mm512_castsi512_ps(other);
 
-    return _mm512_castps_si512(_mm512_mask_max_ps(_mm512_min_ps(a, b), upper, a, b));
+    return _mm512_mask_max_epu32(_mm512_min_epu32(v, other), upper, v, other);
 }
 
 #include "kernels/topk/network.h"
