@@ -127,10 +127,8 @@ static uint32_t modulo(uint32_t x, uint64_t inverse, uint32_t d)
     return (uint32_t)((uint128)(inverse * x) * d >> 64);
 }
 
-/*
- * Of what was found, best first, keep the positions that find a place in their bin; true if k did.
- * *is_proven: nothing better had to go. The keys are not needed any more.
- */
+/* Of what was found, best first, keep what finds a place in its bin; true if k did. *is_proven: nothing
+ * better had to go. */
 static bool take_places(struct topk_context *c, size_t k, const struct topk_bins *bins,
                         bool *is_proven)
 {
@@ -138,6 +136,7 @@ static bool take_places(struct topk_context *c, size_t k, const struct topk_bins
     const uint64_t inverse = UINT64_MAX / n_bins + 1;
     const size_t n = c->found.n;
     uint32_t *positions = c->found.positions, *taken = c->numbers;
+    void *keys = c->found.keys;
     size_t kept = 0, i;
 
     memset(taken, 0, bins->bins * sizeof *taken);
@@ -145,6 +144,7 @@ static bool take_places(struct topk_context *c, size_t k, const struct topk_bins
         const uint32_t position = positions[i];
         const uint32_t bin = n_bins > 1 ? modulo(position, inverse, n_bins) : 0;
         const uint32_t before = taken[bin];
+        vindex__topk_store_key(c, keys, kept, vindex__topk_key_at(c, keys, i));
         positions[kept] = position;
         taken[bin] = before + 1;
         kept += before < per_bin;

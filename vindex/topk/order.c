@@ -106,10 +106,39 @@ int64_t vindex__topk_kth(const struct topk_context *c, void *keys, size_t n, siz
     return kth;
 }
 
+/* Drop what is below the k-th key, and of those that equal it all but the first n_equal. */
+#define VINDEX_KEEP(type)                                                                          \
+    static size_t keep_##type(type *keys, uint32_t *positions, size_t n, type kth, size_t n_equal, \
+                              size_t k)                                                            \
+    {                                                                                              \
+        size_t kept = 0, all;                                                                      \
+                                                                                                   \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            const type key = keys[i];                                                              \
+            keys[kept] = key;                                                                      \
+            positions[kept] = positions[i];                                                        \
+            kept += key >= kth;                                                                    \
+        }                                                                                          \
+        if (kept == k) return k;                                                                   \
+        all = kept, kept = 0;                                                                      \
+        for (size_t i = 0; i < all; i++) {                                                         \
+            const type key = keys[i];                                                              \
+            const bool is_equal = key == kth;                                                      \
+            keys[kept] = key;                                                                      \
+            positions[kept] = positions[i];                                                        \
+            kept += !is_equal || n_equal > 0;                                                      \
+            n_equal -= is_equal && n_equal > 0;                                                    \
+        }                                                                                          \
+        return kept;                                                                               \
+    }
+VINDEX_KEEP(int32_t)
+VINDEX_KEEP(int64_t)
+#undef VINDEX_KEEP
+
 int64_t vindex__topk_trim(const struct topk_context *c, struct topk_found *found, size_t k)
 {
     void *copy = c->spare, *below;
-    size_t n_above, n_equal, kept = 0;
+    size_t n_above;
     int64_t kth;
 
     assert(k >= 1 && k <= found->n);
@@ -118,25 +147,12 @@ int64_t vindex__topk_trim(const struct topk_context *c, struct topk_found *found
     kth = vindex__topk_kth(c, copy, found->n, k, below, &n_above);
     if (k == found->n) return kth;
 
-    n_equal = k - n_above;
-#define VINDEX_KEEP(keys)                                                                          \
-    for (size_t i = 0; i < found->n; i++) {                                                        \
-        const bool is_equal = (keys)[i] == kth;                                                    \
-        (keys)[kept] = (keys)[i];                                                                  \
-        found->positions[kept] = found->positions[i];                                              \
-        kept += (keys)[i] > kth || (is_equal && n_equal > 0);                                      \
-        n_equal -= is_equal && n_equal > 0;                                                        \
-    }
-    if (c->is_wide) {
-        int64_t *keys = found->keys;
-        VINDEX_KEEP(keys)
-    } else {
-        int32_t *keys = found->keys;
-        VINDEX_KEEP(keys)
-    }
-#undef VINDEX_KEEP
-    assert(kept == k);
-    found->n = k;
+    if (c->is_wide)
+        found->n = keep_int64_t(found->keys, found->positions, found->n, kth, k - n_above, k);
+    else
+        found->n =
+            keep_int32_t(found->keys, found->positions, found->n, (int32_t)kth, k - n_above, k);
+    assert(found->n == k);
     return kth;
 }
 
