@@ -274,81 +274,109 @@ static const int32_t front_of_4[16][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}, {1, 0, 0, 
                                           {3, 0, 0, 0}, {0, 3, 0, 0}, {1, 3, 0, 0}, {0, 1, 3, 0},
                                           {2, 3, 0, 0}, {0, 2, 3, 0}, {1, 2, 3, 0}, {0, 1, 2, 3}};
 
-VKERN_INLINE size_t append_4(int32_t *to, __m128i v, unsigned bits)
+VKERN_INLINE size_t append_4(void *to, __m128i v, __m128i live)
 {
+    const unsigned bits = (unsigned)_mm_movemask_ps(_mm_castsi128_ps(live));
     const __m128i order = _mm_loadu_si128((const __m128i *)front_of_4[bits]);
 
-    _mm_storeu_si128((__m128i *)to,
-                     _mm_castps_si128(_mm_permutevar_ps(_mm_castsi128_ps(v), order)));
+    _mm_storeu_si128(to, _mm_castps_si128(_mm_permutevar_ps(_mm_castsi128_ps(v), order)));
     return (size_t)__builtin_popcount(bits);
 }
 
-static size_t partition_i32(void *keys, size_t n, int64_t pivot, void *below, size_t *n_below)
+VKERN_INLINE size_t append_4_wide(void *to, __m256i v, __m256i live)
 {
-    int32_t *front = keys, *rest = below;
-    const __m128i middle = _mm_set1_epi32((int)pivot);
-    size_t n_above = 0, n_rest = 0, i = 0;
-
-    for (; i + 4 <= n; i += 4) {
-        const __m128i v = _mm_loadu_si128((const __m128i *)(front + i));
-        const __m128i above = _mm_cmpgt_epi32(v, middle), under = _mm_cmpgt_epi32(middle, v);
-        n_above += append_4(front + n_above, v, (unsigned)_mm_movemask_ps(_mm_castsi128_ps(above)));
-        n_rest += append_4(rest + n_rest, v, (unsigned)_mm_movemask_ps(_mm_castsi128_ps(under)));
-    }
-    for (; i < n; i++) {
-        const int32_t key = front[i];
-        front[n_above] = key;
-        rest[n_rest] = key;
-        n_above += key > (int32_t)pivot;
-        n_rest += key < (int32_t)pivot;
-    }
-    *n_below = n_rest;
-    return n_above;
-}
-
-VKERN_INLINE size_t append_4_wide(int64_t *to, __m256i v, unsigned bits)
-{
+    const unsigned bits = (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(live));
     /* A 64-bit lane is a pair of 32-bit ones. */
     const __m256i lanes = _mm256_cvtepu32_epi64(_mm_loadu_si128((const __m128i *)front_of_4[bits]));
     const __m256i low = _mm256_slli_epi64(lanes, 1);
     const __m256i order =
         _mm256_or_si256(low, _mm256_slli_epi64(_mm256_add_epi64(low, _mm256_set1_epi64x(1)), 32));
 
-    _mm256_storeu_si256((__m256i *)to, _mm256_permutevar8x32_epi32(v, order));
+    _mm256_storeu_si256(to, _mm256_permutevar8x32_epi32(v, order));
     return (size_t)__builtin_popcount(bits);
 }
 
-static size_t partition_i64(void *keys, size_t n, int64_t pivot, void *below, size_t *n_below)
+VKERN_INLINE size_t split_step(bool is_wide)
 {
-    int64_t *front = keys, *rest = below;
-    const __m256i middle = _mm256_set1_epi64x(pivot);
-    size_t n_above = 0, n_rest = 0, i = 0;
+    (void)is_wide;
+    return 4;
+}
 
-    for (; i + 4 <= n; i += 4) {
-        const __m256i v = _mm256_loadu_si256((const __m256i *)(front + i));
-        const __m256i above = _mm256_cmpgt_epi64(v, middle), under = _mm256_cmpgt_epi64(middle, v);
-        n_above += append_4_wide(front + n_above, v,
-                                 (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(above)));
-        n_rest += append_4_wide(rest + n_rest, v,
-                                (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(under)));
+/* split_step keys: those above the pivot to `above`, those below it to `below`; counts grow. */
+VKERN_INLINE void split(bool is_wide, const void *keys, int64_t pivot, void *above, size_t *n_above,
+                        void *below, size_t *n_below)
+{
+    if (is_wide) {
+        const __m256i v = _mm256_loadu_si256(keys), middle = _mm256_set1_epi64x(pivot);
+        *n_above += append_4_wide(above, v, _mm256_cmpgt_epi64(v, middle));
+        *n_below += append_4_wide(below, v, _mm256_cmpgt_epi64(middle, v));
+    } else {
+        const __m128i v = _mm_loadu_si128(keys), middle = _mm_set1_epi32((int)pivot);
+        *n_above += append_4(above, v, _mm_cmpgt_epi32(v, middle));
+        *n_below += append_4(below, v, _mm_cmpgt_epi32(middle, v));
     }
-    for (; i < n; i++) {
-        const int64_t key = front[i];
-        front[n_above] = key;
-        rest[n_rest] = key;
-        n_above += key > pivot;
-        n_rest += key < pivot;
-    }
-    *n_below = n_rest;
-    return n_above;
 }
 
 /* ---- sinking insertion ------------------------------------------------------------------------- */
 
-VKERN_INLINE __m256i load_keys(bool is_wide, const void *keys, size_t i)
+typedef __m256i lanes; /* all bits of those that are set */
+
+VKERN_INLINE lanes first_lanes(bool is_wide, size_t n)
 {
-    return _mm256_loadu_si256(
-        (const __m256i *)((const unsigned char *)keys + i * (is_wide ? 8 : 4)));
+    const __m256i count = is_wide ? _mm256_set1_epi64x((int64_t)n) : _mm256_set1_epi32((int)n);
+
+    return is_wide ? _mm256_cmpgt_epi64(count, _mm256_setr_epi64x(0, 1, 2, 3))
+                   : _mm256_cmpgt_epi32(count, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+VKERN_INLINE bool is_none(lanes a)
+{
+    return _mm256_testz_si256(a, a);
+}
+
+VKERN_INLINE lanes both(lanes a, lanes b)
+{
+    return _mm256_and_si256(a, b);
+}
+
+VKERN_INLINE lanes either(lanes a, lanes b)
+{
+    return _mm256_or_si256(a, b);
+}
+
+VKERN_INLINE lanes without(lanes a, lanes b)
+{
+    return _mm256_andnot_si256(b, a);
+}
+
+VKERN_INLINE lanes greater(bool is_wide, __m256i a, __m256i b)
+{
+    return is_wide ? _mm256_cmpgt_epi64(a, b) : _mm256_cmpgt_epi32(a, b);
+}
+
+VKERN_INLINE lanes equal(bool is_wide, __m256i a, __m256i b)
+{
+    return is_wide ? _mm256_cmpeq_epi64(a, b) : _mm256_cmpeq_epi32(a, b);
+}
+
+VKERN_INLINE __m256i repeat(bool is_wide, int32_t x)
+{
+    return is_wide ? _mm256_set1_epi64x(x) : _mm256_set1_epi32(x);
+}
+
+/* b where the lane is set, else a. */
+VKERN_INLINE __m256i choose(bool is_wide, lanes set, __m256i a, __m256i b)
+{
+    (void)is_wide;
+    return _mm256_blendv_epi8(a, b, set);
+}
+
+/* The first n keys of a vector, others unspecified; nothing beyond is read. */
+VKERN_INLINE __m256i load_part(bool is_wide, const void *keys, size_t n)
+{
+    const __m256i part = first_lanes(is_wide, n);
+
+    return is_wide ? _mm256_maskload_epi64(keys, part) : _mm256_maskload_epi32(keys, part);
 }
 
 /* Tile numbers beside keys: 64-bit lanes hold them sign-extended, so UINT32_MAX is -1 in both. */
@@ -369,100 +397,7 @@ VKERN_INLINE void store_tiles(bool is_wide, uint32_t *tiles, __m256i v)
         _mm256_storeu_si256((__m256i *)tiles, v);
 }
 
-VKERN_INLINE __m256i greater(bool is_wide, __m256i a, __m256i b)
-{
-    return is_wide ? _mm256_cmpgt_epi64(a, b) : _mm256_cmpgt_epi32(a, b);
-}
-
-VKERN_INLINE __m256i equal(bool is_wide, __m256i a, __m256i b)
-{
-    return is_wide ? _mm256_cmpeq_epi64(a, b) : _mm256_cmpeq_epi32(a, b);
-}
-
-VKERN_INLINE __m256i repeat(bool is_wide, int32_t x)
-{
-    return is_wide ? _mm256_set1_epi64x(x) : _mm256_set1_epi32(x);
-}
-
-/* Lanes not found in an earlier pass. Tile numbers are below 2^31, so signed comparisons do. */
-VKERN_INLINE __m256i eligible(bool is_wide, const struct vkern_topk_lists *l, size_t lane,
-                              __m256i keys, __m256i tile)
-{
-    const size_t at = (l->done - 1) * l->stride + lane;
-    const __m256i key = load_keys(is_wide, l->keys, at);
-    const __m256i from = load_tiles(is_wide, l->tiles + at);
-    const __m256i later = _mm256_and_si256(equal(is_wide, keys, key), greater(is_wide, tile, from));
-
-    return _mm256_andnot_si256(equal(is_wide, from, repeat(is_wide, -1)),
-                               _mm256_or_si256(greater(is_wide, key, keys), later));
-}
-
-VKERN_INLINE void sink_vector(bool is_wide, const struct vkern_topk_lists *l, size_t lane,
-                              __m256i live, __m256i key, __m256i tile)
-{
-    __m256i placed =
-        _mm256_setzero_si256(); /* what is displaced comes before all that lie deeper */
-
-    for (size_t d = l->done; d < l->depth; d++) {
-        const size_t at = d * l->stride + lane;
-        __m256i *keys = (__m256i *)((unsigned char *)l->keys + at * (is_wide ? 8 : 4));
-        const __m256i old = _mm256_loadu_si256(keys), from = load_tiles(is_wide, l->tiles + at);
-        const __m256i free = equal(is_wide, from, repeat(is_wide, -1));
-        const __m256i take = _mm256_and_si256(
-            live, _mm256_or_si256(placed, _mm256_or_si256(greater(is_wide, key, old), free)));
-        _mm256_storeu_si256(keys, _mm256_blendv_epi8(old, key, take));
-        store_tiles(is_wide, l->tiles + at, _mm256_blendv_epi8(from, tile, take));
-        key = _mm256_blendv_epi8(key, old, take);
-        tile = _mm256_blendv_epi8(tile, from, take);
-        live = _mm256_andnot_si256(_mm256_and_si256(take, free), live);
-        placed = _mm256_or_si256(placed, take);
-    }
-}
-
-VKERN_INLINE void sink(bool is_wide, const struct vkern_topk_lists *l, const void *all,
-                       size_t n_tiles, uint32_t first_tile)
-{
-    const size_t step = is_wide ? 4 : 8, last = (l->depth - 1) * l->stride;
-    const unsigned char *at = all;
-
-    for (uint32_t t = first_tile; t < first_tile + n_tiles; t++) {
-        const __m256i tile = repeat(is_wide, (int32_t)t);
-        for (size_t lane = 0; lane < l->lanes; lane += step) {
-            const size_t left = l->lanes - lane < step ? l->lanes - lane : step;
-            __m256i key, live = repeat(is_wide, -1);
-            if (left == step) {
-                key = _mm256_loadu_si256((const __m256i *)at);
-            } else {
-                unsigned char part[32] = {0};
-                memcpy(part, at, left * 32 / step);
-                key = _mm256_loadu_si256((const __m256i *)part);
-                memset(part, 0, sizeof part);
-                memset(part, 0xff, left * 32 / step);
-                live = _mm256_loadu_si256((const __m256i *)part);
-            }
-            at += left * 32 / step;
-            live = _mm256_and_si256(
-                live,
-                _mm256_or_si256(greater(is_wide, key, load_keys(is_wide, l->keys, last + lane)),
-                                equal(is_wide, load_tiles(is_wide, l->tiles + last + lane),
-                                      repeat(is_wide, -1))));
-            if (l->done > 0) live = _mm256_and_si256(live, eligible(is_wide, l, lane, key, tile));
-            if (!_mm256_testz_si256(live, live)) sink_vector(is_wide, l, lane, live, key, tile);
-        }
-    }
-}
-
-static void sink_i32(const struct vkern_topk_lists *l, const void *keys, size_t n_tiles,
-                     uint32_t first_tile)
-{
-    sink(false, l, keys, n_tiles, first_tile);
-}
-
-static void sink_i64(const struct vkern_topk_lists *l, const void *keys, size_t n_tiles,
-                     uint32_t first_tile)
-{
-    sink(true, l, keys, n_tiles, first_tile);
-}
+#include "kernels/topk/lists.h"
 
 /* ---- sorting ----------------------------------------------------------------------------------- */
 
