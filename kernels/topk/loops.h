@@ -144,48 +144,38 @@ VKERN_INLINE size_t find(enum vkern_topk_type type, bool is_min, const void *x, 
     return list_nonzero(bits, n_parcels, parcels);
 }
 
-/* Element `at` of x as the n-th survivor: its bits, which vectors turn to keys later, or a 16-bit one's key. */
-VKERN_INLINE void put(enum vkern_topk_type type, bool is_min, const void *x, size_t at,
-                      uint32_t base, void *keys, uint32_t *positions, size_t n)
+/* The set bits' numbers: the first two without asking whether they are there, a branch only beyond. */
+VKERN_INLINE size_t append_bits(uint64_t bits, uint32_t position, uint32_t *to)
+{
+    const size_t count = (size_t)__builtin_popcountll(bits);
+
+    if (count > 8) return append_many(bits, position, to);
+    to[0] = position + (uint32_t)__builtin_ctzll(bits | UINT64_C(1) << 63);
+    bits &= bits - 1;
+    to[1] = position + (uint32_t)__builtin_ctzll(bits | UINT64_C(1) << 63);
+    bits &= bits - 1;
+    for (to += 2; bits; bits &= bits - 1)
+        *to++ = position + (uint32_t)__builtin_ctzll(bits);
+    return count;
+}
+
+/* Keys of the elements at positions less base: fetched one by one, turned a vector at a time. */
+VKERN_INLINE void fetch_keys(enum vkern_topk_type type, bool is_min, const void *x, uint32_t base,
+                             const uint32_t *positions, size_t n, void *keys)
 {
     const size_t size = vkern_topk_size(type);
+    unsigned char *to = keys;
 
-    positions[n] = base + (uint32_t)at;
-    if (size == 2)
-        store_one(false, keys, n, one_key(type, is_min, false, x, at));
-    else
-        memcpy((unsigned char *)keys + n * size, (const unsigned char *)x + at * size, size);
-}
-
-/* Bits of n survivors to keys; beyond n is slack. */
-VKERN_INLINE void turn_to_keys(enum vkern_topk_type type, bool is_min, void *keys, size_t n)
-{
-    for (size_t i = 0; vkern_topk_size(type) > 2 && i < n; i += per_vector(type))
-        store_keys(type, keys, i, key_of(type, is_min, false, load(type, keys, i)));
-}
-
-/*
- * The elements `bits` tells of, from `at` on, as survivors from the n-th on; returns how many there are then.
- * The first two are put without asking whether they are there (the parcel is), a branch only beyond.
- */
-VKERN_INLINE size_t append(enum vkern_topk_type type, bool is_min, const void *x, size_t at,
-                           uint64_t bits, uint32_t base, void *keys, uint32_t *positions, size_t n)
-{
-    const uint64_t last = UINT64_C(1) << (VKERN_TOPK_PARCEL - 1);
-    const size_t end = n + (size_t)__builtin_popcountll(bits);
-
-    if (end > n + 8) {
-        append_many(bits, base + (uint32_t)at, positions + n);
-        for (; n < end; n++)
-            put(type, is_min, x, positions[n] - base, base, keys, positions, n);
-        return end;
+    if (size == 2) {
+        for (size_t i = 0; i < n; i++)
+            store_one(false, keys, i, one_key(type, is_min, false, x, positions[i] - base));
+        return;
     }
-    put(type, is_min, x, at + (size_t)__builtin_ctzll(bits | last), base, keys, positions, n++);
-    bits &= bits - 1;
-    put(type, is_min, x, at + (size_t)__builtin_ctzll(bits | last), base, keys, positions, n++);
-    for (bits &= bits - 1; bits; bits &= bits - 1)
-        put(type, is_min, x, at + (size_t)__builtin_ctzll(bits), base, keys, positions, n++);
-    return end;
+    for (size_t i = 0; i < n; i++)
+        memcpy(to + i * size, (const unsigned char *)x + (size_t)(positions[i] - base) * size,
+               size);
+    for (size_t i = 0; i < n; i += per_vector(type)) /* beyond n is slack */
+        store_keys(type, keys, i, key_of(type, is_min, false, load(type, keys, i)));
 }
 
 VKERN_INLINE size_t take(enum vkern_topk_type type, bool is_min, const void *x,
@@ -195,27 +185,29 @@ VKERN_INLINE size_t take(enum vkern_topk_type type, bool is_min, const void *x,
     size_t n = 0;
 
     for (size_t i = 0; i < n_parcels; i++)
-        n = append(type, is_min, x, (size_t)parcels[i] * VKERN_TOPK_PARCEL, bits[parcels[i]], base,
-                   keys, positions, n);
-    turn_to_keys(type, is_min, keys, n);
+        n += append_bits(bits[parcels[i]], base + parcels[i] * VKERN_TOPK_PARCEL, positions + n);
+    fetch_keys(type, is_min, x, base, positions, n, keys);
     return n;
 }
 
 VKERN_INLINE size_t collect(enum vkern_topk_type type, bool is_min, const void *x, size_t n,
                             int64_t least, uint32_t base, void *keys, uint32_t *positions)
 {
+    const size_t step = per_vector(type);
     const vector limit = limit_of(type, is_min, least);
     size_t count = 0, i = 0;
 
     for (; i + VKERN_TOPK_PARCEL <= n; i += VKERN_TOPK_PARCEL)
-        count = append(type, is_min, x, i, parcel_bits(type, is_min, x, i, limit), base, keys,
-                       positions, count);
+        count += append_bits(parcel_bits(type, is_min, x, i, limit), base + (uint32_t)i,
+                             positions + count);
+    for (; i + step <= n; i += step)
+        count += append_bits(reaches(type, is_min, load(type, x, i), limit), base + (uint32_t)i,
+                             positions + count);
     for (; i < n; i++) {
-        const bool is_there = one_key(type, is_min, false, x, i) >= least;
-        put(type, is_min, x, i, base, keys, positions, count);
-        count += is_there;
+        positions[count] = base + (uint32_t)i;
+        count += one_key(type, is_min, false, x, i) >= least;
     }
-    turn_to_keys(type, is_min, keys, count);
+    fetch_keys(type, is_min, x, base, positions, count, keys);
     return count;
 }
 
