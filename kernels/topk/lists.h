@@ -1,8 +1,8 @@
 /*
- * lists.h - partition and sinking insertion of topk_avx2.c and topk_avx512.c: one body for 32- and 64-bit
+ * lists.h - partition, filter and sinking insertion of topk_avx2.c and topk_avx512.c: one body for 32- and 64-bit
  * keys and both widths. The including file gives `vector`, `lanes` (a set of a vector's lanes) and
  *
- *     split_step, split                                keys about a pivot, a vector at a time
+ *     split_step, split, keep_some                     keys about a pivot, a vector at a time
  *     first_lanes, both, either, without, is_none      sets of lanes
  *     greater, equal, choose, repeat                   of 32- or 64-bit lanes
  *     load_part, load_tiles, store_tiles               keys, and the tile numbers beside them
@@ -50,6 +50,33 @@ static size_t partition_i32(void *keys, size_t n, int64_t pivot, void *below, si
 static size_t partition_i64(void *keys, size_t n, int64_t pivot, void *below, size_t *n_below)
 {
     return partition(true, keys, n, pivot, below, n_below);
+}
+
+VKERN_INLINE size_t keep(bool is_wide, void *keys, uint32_t *positions, size_t n, int64_t least)
+{
+    const size_t step = split_step(is_wide);
+    size_t kept = 0, i = 0;
+
+    for (; i + step <= n; i += step)
+        kept += keep_some(is_wide, key_at(is_wide, keys, i), positions + i, least,
+                          key_place(is_wide, keys, kept), positions + kept);
+    for (; i < n; i++) {
+        const int64_t key = is_wide ? ((int64_t *)keys)[i] : ((int32_t *)keys)[i];
+        store_one(is_wide, keys, kept, key);
+        positions[kept] = positions[i];
+        kept += key >= least;
+    }
+    return kept;
+}
+
+static size_t keep_i32(void *keys, uint32_t *positions, size_t n, int64_t least)
+{
+    return keep(false, keys, positions, n, least);
+}
+
+static size_t keep_i64(void *keys, uint32_t *positions, size_t n, int64_t least)
+{
+    return keep(true, keys, positions, n, least);
 }
 
 /* ---- sinking insertion ------------------------------------------------------------------------- */

@@ -163,6 +163,23 @@ VKERN_INLINE size_t take(enum vkern_topk_type type, bool is_min, const void *x,
 VKERN_TOPK_PARTITION(partition_i32, int32_t)
 VKERN_TOPK_PARTITION(partition_i64, int64_t)
 
+#define VKERN_TOPK_KEEP(name, key_type)                                                            \
+    static size_t name(void *all, uint32_t *positions, size_t n, int64_t least)                    \
+    {                                                                                              \
+        key_type *keys = all;                                                                      \
+        size_t kept = 0;                                                                           \
+                                                                                                   \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            const key_type key = keys[i];                                                          \
+            keys[kept] = key;                                                                      \
+            positions[kept] = positions[i];                                                        \
+            kept += key >= least;                                                                  \
+        }                                                                                          \
+        return kept;                                                                               \
+    }
+VKERN_TOPK_KEEP(keep_i32, int32_t)
+VKERN_TOPK_KEEP(keep_i64, int64_t)
+
 /* A list entry gives way to a better key; what it displaces comes before all that lie deeper. */
 #define VKERN_TOPK_SINK(name, key_type)                                                            \
     static void name(const struct vkern_topk_lists *lists, const void *all, size_t n_tiles,        \

@@ -86,6 +86,9 @@ typedef size_t vkern_topk_take_fn(const void *x, const uint32_t *parcels, const 
 typedef size_t vkern_topk_partition_fn(void *keys, size_t n, int64_t pivot, void *below,
                                        size_t *n_below);
 
+/** Leave, in order, the candidates whose key is at least `least`; returns how many. */
+typedef size_t vkern_topk_keep_fn(void *keys, uint32_t *positions, size_t n, int64_t least);
+
 /**
  * Lists of the best entries of each lane: depth d of lane l is (keys[d * stride + l], tiles[...]), best
  * first, tile UINT32_MAX = empty. stride is `lanes` rounded up to 16.
@@ -125,6 +128,7 @@ typedef struct vkern_topk_table {
     vkern_topk_any_nan_fn *any_nan[VKERN_TOPK_N_TYPES];
     /* [1: 64-bit keys] */
     vkern_topk_partition_fn *partition[2];
+    vkern_topk_keep_fn *keep[2];
     vkern_topk_sink_fn *sink[2];
     vkern_topk_sort_fn *sort;
 } vkern_topk_table;

@@ -274,18 +274,26 @@ static const int32_t front_of_4[16][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}, {1, 0, 0, 
                                           {3, 0, 0, 0}, {0, 3, 0, 0}, {1, 3, 0, 0}, {0, 1, 3, 0},
                                           {2, 3, 0, 0}, {0, 2, 3, 0}, {1, 2, 3, 0}, {0, 1, 2, 3}};
 
-VKERN_INLINE size_t append_4(void *to, __m128i v, __m128i live)
+VKERN_INLINE unsigned bits_of_4(__m128i live)
 {
-    const unsigned bits = (unsigned)_mm_movemask_ps(_mm_castsi128_ps(live));
+    return (unsigned)_mm_movemask_ps(_mm_castsi128_ps(live));
+}
+
+VKERN_INLINE unsigned bits_of_4_wide(__m256i live)
+{
+    return (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(live));
+}
+
+VKERN_INLINE size_t append_4(void *to, __m128i v, unsigned bits)
+{
     const __m128i order = _mm_loadu_si128((const __m128i *)front_of_4[bits]);
 
     _mm_storeu_si128(to, _mm_castps_si128(_mm_permutevar_ps(_mm_castsi128_ps(v), order)));
     return (size_t)__builtin_popcount(bits);
 }
 
-VKERN_INLINE size_t append_4_wide(void *to, __m256i v, __m256i live)
+VKERN_INLINE size_t append_4_wide(void *to, __m256i v, unsigned bits)
 {
-    const unsigned bits = (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(live));
     /* A 64-bit lane is a pair of 32-bit ones. */
     const __m256i lanes = _mm256_cvtepu32_epi64(_mm_loadu_si128((const __m128i *)front_of_4[bits]));
     const __m256i low = _mm256_slli_epi64(lanes, 1);
@@ -308,12 +316,31 @@ VKERN_INLINE void split(bool is_wide, const void *keys, int64_t pivot, void *abo
 {
     if (is_wide) {
         const __m256i v = _mm256_loadu_si256(keys), middle = _mm256_set1_epi64x(pivot);
-        *n_above += append_4_wide(above, v, _mm256_cmpgt_epi64(v, middle));
-        *n_below += append_4_wide(below, v, _mm256_cmpgt_epi64(middle, v));
+        *n_above += append_4_wide(above, v, bits_of_4_wide(_mm256_cmpgt_epi64(v, middle)));
+        *n_below += append_4_wide(below, v, bits_of_4_wide(_mm256_cmpgt_epi64(middle, v)));
     } else {
         const __m128i v = _mm_loadu_si128(keys), middle = _mm_set1_epi32((int)pivot);
-        *n_above += append_4(above, v, _mm_cmpgt_epi32(v, middle));
-        *n_below += append_4(below, v, _mm_cmpgt_epi32(middle, v));
+        *n_above += append_4(above, v, bits_of_4(_mm_cmpgt_epi32(v, middle)));
+        *n_below += append_4(below, v, bits_of_4(_mm_cmpgt_epi32(middle, v)));
+    }
+}
+
+/* Of split_step keys those of at least `least`, and their positions; returns how many. */
+VKERN_INLINE size_t keep_some(bool is_wide, const void *keys, const uint32_t *positions,
+                              int64_t least, void *keys_to, uint32_t *positions_to)
+{
+    const __m128i at = _mm_loadu_si128((const __m128i *)positions);
+
+    if (is_wide) {
+        const __m256i v = _mm256_loadu_si256(keys);
+        const unsigned worse = bits_of_4_wide(_mm256_cmpgt_epi64(_mm256_set1_epi64x(least), v));
+        append_4(positions_to, at, worse ^ 15);
+        return append_4_wide(keys_to, v, worse ^ 15);
+    } else {
+        const __m128i v = _mm_loadu_si128(keys);
+        const unsigned worse = bits_of_4(_mm_cmpgt_epi32(_mm_set1_epi32((int)least), v));
+        append_4(positions_to, at, worse ^ 15);
+        return append_4(keys_to, v, worse ^ 15);
     }
 }
 

@@ -301,6 +301,27 @@ VKERN_INLINE void split(bool is_wide, const void *keys, int64_t pivot, void *abo
     }
 }
 
+/* Of split_step keys those of at least `least`, and their positions; returns how many. */
+VKERN_INLINE size_t keep_some(bool is_wide, const void *keys, const uint32_t *positions,
+                              int64_t least, void *keys_to, uint32_t *positions_to)
+{
+    const __m512i v = _mm512_loadu_si512(keys);
+
+    if (is_wide) {
+        const __m256i at = _mm256_loadu_si256((const __m256i *)positions);
+        const __mmask8 live = _mm512_cmpge_epi64_mask(v, _mm512_set1_epi64(least));
+        _mm512_storeu_si512(keys_to, _mm512_maskz_compress_epi64(live, v));
+        _mm256_storeu_si256((__m256i *)positions_to, _mm256_maskz_compress_epi32(live, at));
+        return (size_t)__builtin_popcount(live);
+    } else {
+        const __m512i at = _mm512_loadu_si512(positions);
+        const __mmask16 live = _mm512_cmpge_epi32_mask(v, _mm512_set1_epi32((int)least));
+        _mm512_storeu_si512(keys_to, _mm512_maskz_compress_epi32(live, v));
+        _mm512_storeu_si512(positions_to, _mm512_maskz_compress_epi32(live, at));
+        return (size_t)__builtin_popcount(live);
+    }
+}
+
 /* ---- sinking insertion ------------------------------------------------------------------------- */
 
 typedef __mmask16 lanes;

@@ -106,34 +106,22 @@ int64_t vindex__topk_kth(const struct topk_context *c, void *keys, size_t n, siz
     return kth;
 }
 
-/* Drop what is below the k-th key, and of those that equal it all but the first n_equal. */
-#define VINDEX_KEEP(type)                                                                          \
-    static size_t keep_##type(type *keys, uint32_t *positions, size_t n, type kth, size_t n_equal, \
-                              size_t k)                                                            \
-    {                                                                                              \
-        size_t kept = 0, all;                                                                      \
-                                                                                                   \
-        for (size_t i = 0; i < n; i++) {                                                           \
-            const type key = keys[i];                                                              \
-            keys[kept] = key;                                                                      \
-            positions[kept] = positions[i];                                                        \
-            kept += key >= kth;                                                                    \
-        }                                                                                          \
-        if (kept == k) return k;                                                                   \
-        all = kept, kept = 0;                                                                      \
-        for (size_t i = 0; i < all; i++) {                                                         \
-            const type key = keys[i];                                                              \
-            const bool is_equal = key == kth;                                                      \
-            keys[kept] = key;                                                                      \
-            positions[kept] = positions[i];                                                        \
-            kept += !is_equal || n_equal > 0;                                                      \
-            n_equal -= is_equal && n_equal > 0;                                                    \
-        }                                                                                          \
-        return kept;                                                                               \
+/* Of the candidates at the k-th key keep the first n_equal. */
+static void keep_first_equal(const struct topk_context *c, struct topk_found *found, int64_t kth,
+                             size_t n_equal)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < found->n; i++) {
+        const int64_t key = vindex__topk_key_at(c, found->keys, i);
+        const bool is_equal = key == kth;
+        vindex__topk_store_key(c, found->keys, kept, key);
+        found->positions[kept] = found->positions[i];
+        kept += !is_equal || n_equal > 0;
+        n_equal -= is_equal && n_equal > 0;
     }
-VINDEX_KEEP(int32_t)
-VINDEX_KEEP(int64_t)
-#undef VINDEX_KEEP
+    found->n = kept;
+}
 
 int64_t vindex__topk_trim(const struct topk_context *c, struct topk_found *found, size_t k)
 {
@@ -147,11 +135,8 @@ int64_t vindex__topk_trim(const struct topk_context *c, struct topk_found *found
     kth = vindex__topk_kth(c, copy, found->n, k, below, &n_above);
     if (k == found->n) return kth;
 
-    if (c->is_wide)
-        found->n = keep_int64_t(found->keys, found->positions, found->n, kth, k - n_above, k);
-    else
-        found->n =
-            keep_int32_t(found->keys, found->positions, found->n, (int32_t)kth, k - n_above, k);
+    found->n = c->table->keep[c->is_wide](found->keys, found->positions, found->n, kth);
+    if (found->n > k) keep_first_equal(c, found, kth, k - n_above);
     assert(found->n == k);
     return kth;
 }
@@ -239,10 +224,9 @@ static void sort_many_wide(const struct topk_context *c, struct topk_found *foun
 void vindex__topk_finish(const struct topk_context *c, struct topk_found *found, size_t k,
                          bool is_sorted)
 {
-    const size_t too_many = c->is_wide ? k / 4 + 32 : k + 256; /* sorting less takes less than trimming */
-
     if (found->is_sorted) return;
-    if (found->n > k && (!is_sorted || found->n > k + too_many)) vindex__topk_trim(c, found, k);
+    /* Sorting a few too many takes less than finding the k-th first. */
+    if (found->n > k && (!is_sorted || found->n > k + k / 4 + 128)) vindex__topk_trim(c, found, k);
     if (is_sorted) vindex__topk_sort(c, found);
     if (found->n > k) found->n = k;
 }
