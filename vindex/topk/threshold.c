@@ -178,7 +178,7 @@ int64_t vindex__topk_guess(struct topk_context *c, struct topk_span span, size_t
     /* From the middle of each part: a sorted row's best lie in the first or last, and are not all seen. */
     c->table->sample[c->type][c->is_min](vindex__topk_at(c, span.x, step / 2 / HALF_LINE * HALF_LINE), step,
                                          n_lines / depth, depth, c->groups);
-    key = vindex__topk_kth(c, c->groups, n_maxima, (size_t)rank, c->below, &n_above);
+    key = vindex__topk_kth(c, c->groups, n_maxima, (size_t)rank + 1, c->below, &n_above);
     return key < worst ? worst : key;
 }
 
