@@ -230,6 +230,18 @@ VKERN_INLINE __m256i limit_of(enum vkern_topk_type type, bool is_min, int64_t le
     }
 }
 
+/* A bit for each of 32 16-bit elements: the halves of both vectors are packed in turns, then put in order. */
+VKERN_INLINE uint32_t reach_f16(enum vkern_topk_type type, bool is_min, const void *x, size_t i,
+                                __m256i limit)
+{
+    const __m256i a = _mm256_cmpgt_epi16(limit, key_f16(type, is_min, false, load(type, x, i)));
+    const __m256i b =
+        _mm256_cmpgt_epi16(limit, key_f16(type, is_min, false, load(type, x, i + 16)));
+    const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xd8);
+
+    return ~(uint32_t)_mm256_movemask_epi8(bytes);
+}
+
 /* A bit for each element of the parcel at i that reaches the limit. */
 VKERN_INLINE uint64_t parcel_bits(enum vkern_topk_type type, bool is_min, const void *x, size_t i,
                                   __m256i limit)
@@ -237,6 +249,9 @@ VKERN_INLINE uint64_t parcel_bits(enum vkern_topk_type type, bool is_min, const 
     const size_t step = 32 / vkern_topk_size(type);
     uint64_t bits = 0;
 
+    if (step == 16)
+        return reach_f16(type, is_min, x, i, limit) |
+               (uint64_t)reach_f16(type, is_min, x, i + 32, limit) << 32;
 #pragma GCC unroll 16
     for (size_t j = 0; j < VKERN_TOPK_PARCEL; j += step)
         bits |= (uint64_t)reaches(type, is_min, load(type, x, i + j), limit) << j;
