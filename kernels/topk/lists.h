@@ -1,6 +1,6 @@
 /*
- * lists.h - partition, filter and sinking insertion of topk_avx2.c and topk_avx512.c: one body for 32- and 64-bit
- * keys and both widths. The including file gives `vector`, `lanes` (a set of a vector's lanes) and
+ * lists.h - partition, filter and sinking insertion of topk_avx2.c and topk_avx512.c: one body for 32- and
+ * 64-bit keys and both widths. The including file gives `vector`, `lanes` (a set of a vector's lanes) and
  *
  *     split_step, split, keep_some                     keys about a pivot, a vector at a time
  *     first_lanes, both, either, without, is_none      sets of lanes

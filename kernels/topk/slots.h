@@ -1,6 +1,7 @@
 /*
- * slots.h - included at the end of a level's file: makes its slots from all_keys, best, groups, sample, collect,
- * find, take, any_nan, partition_i32/i64, keep_i32/i64, sink_i32/i64 and sort, for every type and both orders.
+ * slots.h - included at the end of a level's file: makes its slots from all_keys, best, groups, sample,
+ * collect, find, take, any_nan, partition_i32/i64, keep_i32/i64, sink_i32/i64 and sort, for every type and
+ * both orders.
  */
 #ifndef VKERN_TOPK_SLOTS_H
 #define VKERN_TOPK_SLOTS_H

@@ -6,9 +6,9 @@
  * to fail; after some rounds the pivot is the middle of the keys' range instead, which ends within as
  * many rounds as a key has bits.
  *
- * Sort: of 32-bit keys a kernel (kernels/topk/sort.h); of 64-bit ones insertion for few, else by digits from
- * the least, on the distance to the best key: as many bytes as the candidates really span. It is stable,
- * so ties stay in order of position.
+ * Sort: of 32-bit keys a kernel (kernels/topk/network.h, sort.h); of 64-bit ones insertion for few, else
+ * by digits from the least, on the distance to the best key: as many bytes as the candidates really span.
+ * It is stable, so ties stay in order of position.
  */
 #include <assert.h>
 #include <string.h>

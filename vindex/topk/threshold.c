@@ -7,11 +7,11 @@
  * the scores: all equal, ascending, all in one coarse bin. A `least` that was guessed too high shows at
  * the end, as fewer than k survivors.
  *
- * The algorithm guesses the threshold from a sample: lines of 32 elements spread over the row, of which the
- * maxima of columns of 8 (fewer where k is large) are looked at. With f the sampled share, the k-th lies
- * near rank k f of the sample; the guess is kf + 2.3 sqrt(kf) + 1.5 deep, so it fails for one row in a
- * hundred of random order, and leaves about k + 2.3 sqrt(k / f) + 1.5 / f survivors. A guess that failed
- * is made again, twice as deep and more.
+ * The algorithm guesses the threshold from a sample: lines of 32 elements spread over the row, of which
+ * the maxima of columns of 8 are looked at (more where k is small, fewer where it is large). With f the
+ * sampled share, the k-th lies near rank k f of the sample; the guess is kf + 2.3 sqrt(kf) + 1.5 deep, so
+ * it fails for one row in a hundred of random order, and leaves about k + 2.3 sqrt(k / f) + 1.5 / f
+ * survivors. A guess that failed is made again, twice as deep and more.
  */
 #include <assert.h>
 #include <math.h>
