@@ -4,8 +4,8 @@
  *
  *     load, start, better, better_of_two, limit_of     as their comments there say
  *     key_of, key_of_best, store_keys, reduce          keys of a vector
- *     reaches, best_reaches, parcel_bits               bits of a vector's, a maximum's, a parcel's
- *                                                      elements that reach a limit
+ *     reaches, parcel_bits                             bits of a vector's, a parcel's elements that
+ *                                                      reach a limit
  *     is_any_nan, append_many, list_nonzero
  *
  * Ends of rows that fill no vector go element by element.
@@ -133,69 +133,15 @@ VKERN_INLINE void sample(enum vkern_topk_type type, bool is_min, const void *x, 
 
 /* ---- survivors --------------------------------------------------------------------------------- */
 
-enum { FIND_BLOCK = 2048 }; /* parcels; what is looked at twice is in L2 still */
-
-/*
- * Parcels [from, end) by their maxima: fewer instructions, but the bits of those found are still to be made.
- * They are listed apart: a store whose place hangs on a comparison holds up the loads behind it.
- */
-VKERN_INLINE size_t find_few(enum vkern_topk_type type, bool is_min, const void *x, size_t from,
-                             size_t end, vector limit, uint32_t *parcels, uint64_t *bits)
-{
-    const size_t step = per_vector(type);
-    const vector worst = start(type, is_min);
-    uint32_t reached[FIND_BLOCK + 16];
-    size_t n;
-
-    for (size_t p = from; p < end; p++) {
-        vector most = worst;
-#pragma GCC unroll 16
-        for (size_t j = 0; j < VKERN_TOPK_PARCEL; j += step)
-            most = better(type, is_min, load(type, x, p * VKERN_TOPK_PARCEL + j), most);
-        reached[p - from] = best_reaches(type, is_min, most, limit);
-    }
-    memset(reached + (end - from), 0, 16 * sizeof *reached);
-    n = list_nonzero(reached, end - from, (uint32_t)from, parcels);
-    for (size_t i = 0; i < n; i++)
-        bits[i] = parcel_bits(type, is_min, x, (size_t)parcels[i] * VKERN_TOPK_PARCEL, limit);
-    return n;
-}
-
-VKERN_INLINE size_t find_many(enum vkern_topk_type type, bool is_min, const void *x, size_t from,
-                              size_t end, vector limit, uint32_t *parcels, uint64_t *bits)
-{
-    size_t n = 0;
-
-    for (size_t p = from; p < end; p++) {
-        const uint64_t found = parcel_bits(type, is_min, x, p * VKERN_TOPK_PARCEL, limit);
-        parcels[n] = (uint32_t)p;
-        bits[n] = found;
-        n += found != 0;
-    }
-    return n;
-}
-
-/*
- * No branch on what one parcel has: it could not be foretold. How many a block has tells how the next is
- * read; blocks are long, as each change of loops costs a wrong guess, but for the first.
- */
+/* No branch on what a parcel has: it could not be foretold. */
 VKERN_INLINE size_t find(enum vkern_topk_type type, bool is_min, const void *x, size_t n_parcels,
                          int64_t least, uint32_t *parcels, uint64_t *bits)
 {
-    enum { FIRST = 32, MANY = 4 };
     const vector limit = limit_of(type, is_min, least);
-    size_t n = 0, block = FIRST;
-    bool has_many = false;
 
-    for (size_t p = 0; p < n_parcels; p += block, block = FIND_BLOCK) {
-        const size_t end = n_parcels - p < block ? n_parcels : p + block;
-        const size_t found = has_many
-                                 ? find_many(type, is_min, x, p, end, limit, parcels + n, bits + n)
-                                 : find_few(type, is_min, x, p, end, limit, parcels + n, bits + n);
-        has_many = found * MANY > end - p;
-        n += found;
-    }
-    return n;
+    for (size_t p = 0; p < n_parcels; p++)
+        bits[p] = parcel_bits(type, is_min, x, p * VKERN_TOPK_PARCEL, limit);
+    return list_nonzero(bits, n_parcels, parcels);
 }
 
 /* The set bits' numbers: the first two without asking whether they are there, a branch only beyond. */
@@ -239,7 +185,7 @@ VKERN_INLINE size_t take(enum vkern_topk_type type, bool is_min, const void *x,
     size_t n = 0;
 
     for (size_t i = 0; i < n_parcels; i++)
-        n += append_bits(bits[i], base + parcels[i] * VKERN_TOPK_PARCEL, positions + n);
+        n += append_bits(bits[parcels[i]], base + parcels[i] * VKERN_TOPK_PARCEL, positions + n);
     fetch_keys(type, is_min, x, base, positions, n, keys);
     return n;
 }

@@ -117,13 +117,13 @@ VKERN_INLINE size_t find(enum vkern_topk_type type, bool is_min, const void *x, 
     size_t n = 0;
 
     for (size_t p = 0; p < n_parcels; p++) {
-        bits[n] = 0;
-        parcels[n] = (uint32_t)p;
+        bits[p] = 0;
         for (size_t i = 0; i < VKERN_TOPK_PARCEL; i++) {
             const uint64_t element = load(type, x, p * VKERN_TOPK_PARCEL + i);
-            bits[n] |= (uint64_t)(vkern_topk_key(type, is_min, false, element) >= least) << i;
+            bits[p] |= (uint64_t)(vkern_topk_key(type, is_min, false, element) >= least) << i;
         }
-        n += bits[n] != 0;
+        parcels[n] = (uint32_t)p;
+        n += bits[p] != 0;
     }
     return n;
 }
@@ -135,7 +135,7 @@ VKERN_INLINE size_t take(enum vkern_topk_type type, bool is_min, const void *x,
     size_t n = 0;
 
     for (size_t i = 0; i < n_parcels; i++)
-        for (uint64_t left = bits[i]; left; left &= left - 1) {
+        for (uint64_t left = bits[parcels[i]]; left; left &= left - 1) {
             const uint32_t at = parcels[i] * VKERN_TOPK_PARCEL + (uint32_t)__builtin_ctzll(left);
             store_key(vkern_topk_is_wide(type), keys, n,
                       vkern_topk_key(type, is_min, false, load(type, x, at)));
@@ -162,6 +162,23 @@ VKERN_INLINE size_t take(enum vkern_topk_type type, bool is_min, const void *x,
     }
 VKERN_TOPK_PARTITION(partition_i32, int32_t)
 VKERN_TOPK_PARTITION(partition_i64, int64_t)
+
+#define VKERN_TOPK_KEEP(name, key_type)                                                            \
+    static size_t name(void *all, uint32_t *positions, size_t n, int64_t least)                    \
+    {                                                                                              \
+        key_type *keys = all;                                                                      \
+        size_t kept = 0;                                                                           \
+                                                                                                   \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            const key_type key = keys[i];                                                          \
+            keys[kept] = key;                                                                      \
+            positions[kept] = positions[i];                                                        \
+            kept += key >= least;                                                                  \
+        }                                                                                          \
+        return kept;                                                                               \
+    }
+VKERN_TOPK_KEEP(keep_i32, int32_t)
+VKERN_TOPK_KEEP(keep_i64, int64_t)
 
 /* A list entry gives way to a better key; what it displaces comes before all that lie deeper. */
 #define VKERN_TOPK_SINK(name, key_type)                                                            \

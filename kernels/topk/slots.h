@@ -1,6 +1,7 @@
 /*
- * slots.h - included at the end of a level's file: makes its slots from all_keys, best, groups, sample, collect,
- * find, take, any_nan, partition_i32/i64, sink_i32/i64 and sort, for every type and both orders.
+ * slots.h - included at the end of a level's file: makes its slots from all_keys, best, groups, sample,
+ * collect, find, take, any_nan, partition_i32/i64, keep_i32/i64, sink_i32/i64 and sort, for every type and
+ * both orders.
  */
 #ifndef VKERN_TOPK_SLOTS_H
 #define VKERN_TOPK_SLOTS_H
@@ -72,6 +73,7 @@ VKERN_TOPK_TYPE(i64, VKERN_TOPK_I64)
         VKERN_TOPK_FILL(i32, VKERN_TOPK_I32);                                                      \
         VKERN_TOPK_FILL(i64, VKERN_TOPK_I64);                                                      \
         (table)->partition[0] = partition_i32, (table)->partition[1] = partition_i64;              \
+        (table)->keep[0] = keep_i32, (table)->keep[1] = keep_i64;                                  \
         (table)->sink[0] = sink_i32, (table)->sink[1] = sink_i64;                                  \
         (table)->sort = sort;                                                                      \
     } while (0)

@@ -65,16 +65,19 @@ typedef size_t vkern_topk_collect_fn(const void *x, size_t n, int64_t least, uin
 #define VKERN_TOPK_PARCEL 64
 
 /**
- * Parcels with an element whose key is at least `least` (as for collect), of n_parcels, ascending, and
- * for each the bits of its elements that are. Returns the count. Room for n_parcels + 16 of both.
+ * bits[p] of each of n_parcels parcels: which of its elements have a key of at least `least` (as for
+ * collect). parcels[i]: the numbers of those that have any, ascending; their count is returned, there is
+ * room for n_parcels + 16.
  */
 typedef size_t vkern_topk_find_fn(const void *x, size_t n_parcels, int64_t least, uint32_t *parcels,
                                   uint64_t *bits);
 
-/** Keys and positions (base + index) of what was found in some parcels of x; returns how many. Room for 64
- *  more than that. */
+/**
+ * Keys and positions (base + index) of what was found in n of the listed parcels of x, whose bits are
+ * bits[parcels[i]]; returns how many. Room for 64 more than that.
+ */
 typedef size_t vkern_topk_take_fn(const void *x, const uint32_t *parcels, const uint64_t *bits,
-                                  size_t n_parcels, uint32_t base, void *keys, uint32_t *positions);
+                                  size_t n, uint32_t base, void *keys, uint32_t *positions);
 
 /**
  * Keys above the pivot to the front of `keys` (returned: how many), those below it to `below` (*n_below
@@ -82,6 +85,9 @@ typedef size_t vkern_topk_take_fn(const void *x, const uint32_t *parcels, const 
  */
 typedef size_t vkern_topk_partition_fn(void *keys, size_t n, int64_t pivot, void *below,
                                        size_t *n_below);
+
+/** Leave, in order, the candidates whose key is at least `least`; returns how many. */
+typedef size_t vkern_topk_keep_fn(void *keys, uint32_t *positions, size_t n, int64_t least);
 
 /**
  * Lists of the best entries of each lane: depth d of lane l is (keys[d * stride + l], tiles[...]), best
@@ -122,6 +128,7 @@ typedef struct vkern_topk_table {
     vkern_topk_any_nan_fn *any_nan[VKERN_TOPK_N_TYPES];
     /* [1: 64-bit keys] */
     vkern_topk_partition_fn *partition[2];
+    vkern_topk_keep_fn *keep[2];
     vkern_topk_sink_fn *sink[2];
     vkern_topk_sort_fn *sort;
 } vkern_topk_table;

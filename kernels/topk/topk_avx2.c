@@ -230,13 +230,16 @@ VKERN_INLINE __m256i limit_of(enum vkern_topk_type type, bool is_min, int64_t le
     }
 }
 
-/* Some bit if the maximum, a key for 16-bit types, reaches the limit. */
-VKERN_INLINE uint32_t best_reaches(enum vkern_topk_type type, bool is_min, __m256i most,
-                                   __m256i limit)
+/* A bit for each of 32 16-bit elements: the halves of both vectors are packed in turns, then put in order. */
+VKERN_INLINE uint32_t reach_f16(enum vkern_topk_type type, bool is_min, const void *x, size_t i,
+                                __m256i limit)
 {
-    return vkern_topk_size(type) == 2
-               ? ~(uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi16(limit, most))
-               : reaches(type, is_min, most, limit);
+    const __m256i a = _mm256_cmpgt_epi16(limit, key_f16(type, is_min, false, load(type, x, i)));
+    const __m256i b =
+        _mm256_cmpgt_epi16(limit, key_f16(type, is_min, false, load(type, x, i + 16)));
+    const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xd8);
+
+    return ~(uint32_t)_mm256_movemask_epi8(bytes);
 }
 
 /* A bit for each element of the parcel at i that reaches the limit. */
@@ -246,6 +249,9 @@ VKERN_INLINE uint64_t parcel_bits(enum vkern_topk_type type, bool is_min, const 
     const size_t step = 32 / vkern_topk_size(type);
     uint64_t bits = 0;
 
+    if (step == 16)
+        return reach_f16(type, is_min, x, i, limit) |
+               (uint64_t)reach_f16(type, is_min, x, i + 32, limit) << 32;
 #pragma GCC unroll 16
     for (size_t j = 0; j < VKERN_TOPK_PARCEL; j += step)
         bits |= (uint64_t)reaches(type, is_min, load(type, x, i + j), limit) << j;
@@ -261,14 +267,14 @@ VKERN_INLINE size_t append_many(uint64_t bits, uint32_t position, uint32_t *to)
     return (size_t)(to - first);
 }
 
-/* base plus the numbers of what is not 0. */
-VKERN_INLINE size_t list_nonzero(const uint32_t *x, size_t n, uint32_t base, uint32_t *to)
+/* The numbers of the n words that are not 0. */
+VKERN_INLINE size_t list_nonzero(const uint64_t *words, size_t n, uint32_t *to)
 {
     size_t count = 0;
 
     for (size_t i = 0; i < n; i++) {
-        to[count] = base + (uint32_t)i;
-        count += x[i] != 0;
+        to[count] = (uint32_t)i;
+        count += words[i] != 0;
     }
     return count;
 }
@@ -283,39 +289,25 @@ static const int32_t front_of_4[16][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}, {1, 0, 0, 
                                           {3, 0, 0, 0}, {0, 3, 0, 0}, {1, 3, 0, 0}, {0, 1, 3, 0},
                                           {2, 3, 0, 0}, {0, 2, 3, 0}, {1, 2, 3, 0}, {0, 1, 2, 3}};
 
-VKERN_INLINE size_t append_4(int32_t *to, __m128i v, unsigned bits)
+VKERN_INLINE unsigned bits_of_4(__m128i live)
+{
+    return (unsigned)_mm_movemask_ps(_mm_castsi128_ps(live));
+}
+
+VKERN_INLINE unsigned bits_of_4_wide(__m256i live)
+{
+    return (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(live));
+}
+
+VKERN_INLINE size_t append_4(void *to, __m128i v, unsigned bits)
 {
     const __m128i order = _mm_loadu_si128((const __m128i *)front_of_4[bits]);
 
-    _mm_storeu_si128((__m128i *)to,
-                     _mm_castps_si128(_mm_permutevar_ps(_mm_castsi128_ps(v), order)));
+    _mm_storeu_si128(to, _mm_castps_si128(_mm_permutevar_ps(_mm_castsi128_ps(v), order)));
     return (size_t)__builtin_popcount(bits);
 }
 
-static size_t partition_i32(void *keys, size_t n, int64_t pivot, void *below, size_t *n_below)
-{
-    int32_t *front = keys, *rest = below;
-    const __m128i middle = _mm_set1_epi32((int)pivot);
-    size_t n_above = 0, n_rest = 0, i = 0;
-
-    for (; i + 4 <= n; i += 4) {
-        const __m128i v = _mm_loadu_si128((const __m128i *)(front + i));
-        const __m128i above = _mm_cmpgt_epi32(v, middle), under = _mm_cmpgt_epi32(middle, v);
-        n_above += append_4(front + n_above, v, (unsigned)_mm_movemask_ps(_mm_castsi128_ps(above)));
-        n_rest += append_4(rest + n_rest, v, (unsigned)_mm_movemask_ps(_mm_castsi128_ps(under)));
-    }
-    for (; i < n; i++) {
-        const int32_t key = front[i];
-        front[n_above] = key;
-        rest[n_rest] = key;
-        n_above += key > (int32_t)pivot;
-        n_rest += key < (int32_t)pivot;
-    }
-    *n_below = n_rest;
-    return n_above;
-}
-
-VKERN_INLINE size_t append_4_wide(int64_t *to, __m256i v, unsigned bits)
+VKERN_INLINE size_t append_4_wide(void *to, __m256i v, unsigned bits)
 {
     /* A 64-bit lane is a pair of 32-bit ones. */
     const __m256i lanes = _mm256_cvtepu32_epi64(_mm_loadu_si128((const __m128i *)front_of_4[bits]));
@@ -323,41 +315,110 @@ VKERN_INLINE size_t append_4_wide(int64_t *to, __m256i v, unsigned bits)
     const __m256i order =
         _mm256_or_si256(low, _mm256_slli_epi64(_mm256_add_epi64(low, _mm256_set1_epi64x(1)), 32));
 
-    _mm256_storeu_si256((__m256i *)to, _mm256_permutevar8x32_epi32(v, order));
+    _mm256_storeu_si256(to, _mm256_permutevar8x32_epi32(v, order));
     return (size_t)__builtin_popcount(bits);
 }
 
-static size_t partition_i64(void *keys, size_t n, int64_t pivot, void *below, size_t *n_below)
+VKERN_INLINE size_t split_step(bool is_wide)
 {
-    int64_t *front = keys, *rest = below;
-    const __m256i middle = _mm256_set1_epi64x(pivot);
-    size_t n_above = 0, n_rest = 0, i = 0;
+    (void)is_wide;
+    return 4;
+}
 
-    for (; i + 4 <= n; i += 4) {
-        const __m256i v = _mm256_loadu_si256((const __m256i *)(front + i));
-        const __m256i above = _mm256_cmpgt_epi64(v, middle), under = _mm256_cmpgt_epi64(middle, v);
-        n_above += append_4_wide(front + n_above, v,
-                                 (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(above)));
-        n_rest += append_4_wide(rest + n_rest, v,
-                                (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(under)));
+/* split_step keys: those above the pivot to `above`, those below it to `below`; counts grow. */
+VKERN_INLINE void split(bool is_wide, const void *keys, int64_t pivot, void *above, size_t *n_above,
+                        void *below, size_t *n_below)
+{
+    if (is_wide) {
+        const __m256i v = _mm256_loadu_si256(keys), middle = _mm256_set1_epi64x(pivot);
+        *n_above += append_4_wide(above, v, bits_of_4_wide(_mm256_cmpgt_epi64(v, middle)));
+        *n_below += append_4_wide(below, v, bits_of_4_wide(_mm256_cmpgt_epi64(middle, v)));
+    } else {
+        const __m128i v = _mm_loadu_si128(keys), middle = _mm_set1_epi32((int)pivot);
+        *n_above += append_4(above, v, bits_of_4(_mm_cmpgt_epi32(v, middle)));
+        *n_below += append_4(below, v, bits_of_4(_mm_cmpgt_epi32(middle, v)));
     }
-    for (; i < n; i++) {
-        const int64_t key = front[i];
-        front[n_above] = key;
-        rest[n_rest] = key;
-        n_above += key > pivot;
-        n_rest += key < pivot;
+}
+
+/* Of split_step keys those of at least `least`, and their positions; returns how many. */
+VKERN_INLINE size_t keep_some(bool is_wide, const void *keys, const uint32_t *positions,
+                              int64_t least, void *keys_to, uint32_t *positions_to)
+{
+    const __m128i at = _mm_loadu_si128((const __m128i *)positions);
+
+    if (is_wide) {
+        const __m256i v = _mm256_loadu_si256(keys);
+        const unsigned worse = bits_of_4_wide(_mm256_cmpgt_epi64(_mm256_set1_epi64x(least), v));
+        append_4(positions_to, at, worse ^ 15);
+        return append_4_wide(keys_to, v, worse ^ 15);
+    } else {
+        const __m128i v = _mm_loadu_si128(keys);
+        const unsigned worse = bits_of_4(_mm_cmpgt_epi32(_mm_set1_epi32((int)least), v));
+        append_4(positions_to, at, worse ^ 15);
+        return append_4(keys_to, v, worse ^ 15);
     }
-    *n_below = n_rest;
-    return n_above;
 }
 
 /* ---- sinking insertion ------------------------------------------------------------------------- */
 
-VKERN_INLINE __m256i load_keys(bool is_wide, const void *keys, size_t i)
+typedef __m256i lanes; /* all bits of those that are set */
+
+VKERN_INLINE lanes first_lanes(bool is_wide, size_t n)
 {
-    return _mm256_loadu_si256(
-        (const __m256i *)((const unsigned char *)keys + i * (is_wide ? 8 : 4)));
+    const __m256i count = is_wide ? _mm256_set1_epi64x((int64_t)n) : _mm256_set1_epi32((int)n);
+
+    return is_wide ? _mm256_cmpgt_epi64(count, _mm256_setr_epi64x(0, 1, 2, 3))
+                   : _mm256_cmpgt_epi32(count, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+VKERN_INLINE bool is_none(lanes a)
+{
+    return _mm256_testz_si256(a, a);
+}
+
+VKERN_INLINE lanes both(lanes a, lanes b)
+{
+    return _mm256_and_si256(a, b);
+}
+
+VKERN_INLINE lanes either(lanes a, lanes b)
+{
+    return _mm256_or_si256(a, b);
+}
+
+VKERN_INLINE lanes without(lanes a, lanes b)
+{
+    return _mm256_andnot_si256(b, a);
+}
+
+VKERN_INLINE lanes greater(bool is_wide, __m256i a, __m256i b)
+{
+    return is_wide ? _mm256_cmpgt_epi64(a, b) : _mm256_cmpgt_epi32(a, b);
+}
+
+VKERN_INLINE lanes equal(bool is_wide, __m256i a, __m256i b)
+{
+    return is_wide ? _mm256_cmpeq_epi64(a, b) : _mm256_cmpeq_epi32(a, b);
+}
+
+VKERN_INLINE __m256i repeat(bool is_wide, int32_t x)
+{
+    return is_wide ? _mm256_set1_epi64x(x) : _mm256_set1_epi32(x);
+}
+
+/* b where the lane is set, else a. */
+VKERN_INLINE __m256i choose(bool is_wide, lanes set, __m256i a, __m256i b)
+{
+    (void)is_wide;
+    return _mm256_blendv_epi8(a, b, set);
+}
+
+/* The first n keys of a vector, others unspecified; nothing beyond is read. */
+VKERN_INLINE __m256i load_part(bool is_wide, const void *keys, size_t n)
+{
+    const __m256i part = first_lanes(is_wide, n);
+
+    return is_wide ? _mm256_maskload_epi64(keys, part) : _mm256_maskload_epi32(keys, part);
 }
 
 /* Tile numbers beside keys: 64-bit lanes hold them sign-extended, so UINT32_MAX is -1 in both. */
@@ -378,106 +439,52 @@ VKERN_INLINE void store_tiles(bool is_wide, uint32_t *tiles, __m256i v)
         _mm256_storeu_si256((__m256i *)tiles, v);
 }
 
-VKERN_INLINE __m256i greater(bool is_wide, __m256i a, __m256i b)
+#include "kernels/topk/lists.h"
+
+/* ---- sorting ----------------------------------------------------------------------------------- */
+
+VKERN_INLINE __m256i load_words(const uint32_t *words)
 {
-    return is_wide ? _mm256_cmpgt_epi64(a, b) : _mm256_cmpgt_epi32(a, b);
+    return _mm256_loadu_si256((const __m256i *)words);
 }
 
-VKERN_INLINE __m256i equal(bool is_wide, __m256i a, __m256i b)
+VKERN_INLINE void store_words(uint32_t *words, __m256i v)
 {
-    return is_wide ? _mm256_cmpeq_epi64(a, b) : _mm256_cmpeq_epi32(a, b);
+    _mm256_storeu_si256((__m256i *)words, v);
 }
 
-VKERN_INLINE __m256i repeat(bool is_wide, int32_t x)
+VKERN_INLINE __m256i smaller(__m256i a, __m256i b)
 {
-    return is_wide ? _mm256_set1_epi64x(x) : _mm256_set1_epi32(x);
+    return _mm256_min_epu32(a, b);
 }
 
-/* Lanes not found in an earlier pass. Tile numbers are below 2^31, so signed comparisons do. */
-VKERN_INLINE __m256i eligible(bool is_wide, const struct vkern_topk_lists *l, size_t lane,
-                              __m256i keys, __m256i tile)
+VKERN_INLINE __m256i larger(__m256i a, __m256i b)
 {
-    const size_t at = (l->done - 1) * l->stride + lane;
-    const __m256i key = load_keys(is_wide, l->keys, at);
-    const __m256i from = load_tiles(is_wide, l->tiles + at);
-    const __m256i later = _mm256_and_si256(equal(is_wide, keys, key), greater(is_wide, tile, from));
-
-    return _mm256_andnot_si256(equal(is_wide, from, repeat(is_wide, -1)),
-                               _mm256_or_si256(greater(is_wide, key, keys), later));
+    return _mm256_max_epu32(a, b);
 }
 
-VKERN_INLINE void sink_vector(bool is_wide, const struct vkern_topk_lists *l, size_t lane,
-                              __m256i live, __m256i key, __m256i tile)
+VKERN_INLINE __m256i partners(__m256i v, size_t x)
 {
-    __m256i placed =
-        _mm256_setzero_si256(); /* what is displaced comes before all that lie deeper */
+    const __m256i iota = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
 
-    for (size_t d = l->done; d < l->depth; d++) {
-        const size_t at = d * l->stride + lane;
-        __m256i *keys = (__m256i *)((unsigned char *)l->keys + at * (is_wide ? 8 : 4));
-        const __m256i old = _mm256_loadu_si256(keys), from = load_tiles(is_wide, l->tiles + at);
-        const __m256i free = equal(is_wide, from, repeat(is_wide, -1));
-        const __m256i take = _mm256_and_si256(
-            live, _mm256_or_si256(placed, _mm256_or_si256(greater(is_wide, key, old), free)));
-        _mm256_storeu_si256(keys, _mm256_blendv_epi8(old, key, take));
-        store_tiles(is_wide, l->tiles + at, _mm256_blendv_epi8(from, tile, take));
-        key = _mm256_blendv_epi8(key, old, take);
-        tile = _mm256_blendv_epi8(tile, from, take);
-        live = _mm256_andnot_si256(_mm256_and_si256(take, free), live);
-        placed = _mm256_or_si256(placed, take);
-    }
+    return _mm256_permutevar8x32_epi32(v, _mm256_xor_si256(iota, _mm256_set1_epi32((int)x)));
 }
 
-VKERN_INLINE void sink(bool is_wide, const struct vkern_topk_lists *l, const void *all,
-                       size_t n_tiles, uint32_t first_tile)
+VKERN_INLINE __m256i reversed(__m256i v)
 {
-    const size_t step = is_wide ? 4 : 8, last = (l->depth - 1) * l->stride;
-    const unsigned char *at = all;
-
-    for (uint32_t t = first_tile; t < first_tile + n_tiles; t++) {
-        const __m256i tile = repeat(is_wide, (int32_t)t);
-        for (size_t lane = 0; lane < l->lanes; lane += step) {
-            const size_t left = l->lanes - lane < step ? l->lanes - lane : step;
-            __m256i key, live = repeat(is_wide, -1);
-            if (left == step) {
-                key = _mm256_loadu_si256((const __m256i *)at);
-            } else {
-                unsigned char part[32] = {0};
-                memcpy(part, at, left * 32 / step);
-                key = _mm256_loadu_si256((const __m256i *)part);
-                memset(part, 0, sizeof part);
-                memset(part, 0xff, left * 32 / step);
-                live = _mm256_loadu_si256((const __m256i *)part);
-            }
-            at += left * 32 / step;
-            live = _mm256_and_si256(
-                live,
-                _mm256_or_si256(greater(is_wide, key, load_keys(is_wide, l->keys, last + lane)),
-                                equal(is_wide, load_tiles(is_wide, l->tiles + last + lane),
-                                      repeat(is_wide, -1))));
-            if (l->done > 0) live = _mm256_and_si256(live, eligible(is_wide, l, lane, key, tile));
-            if (!_mm256_testz_si256(live, live)) sink_vector(is_wide, l, lane, live, key, tile);
-        }
-    }
+    return partners(v, 7);
 }
 
-static void sink_i32(const struct vkern_topk_lists *l, const void *keys, size_t n_tiles,
-                     uint32_t first_tile)
+VKERN_INLINE __m256i exchange(__m256i v, size_t x)
 {
-    sink(false, l, keys, n_tiles, first_tile);
+    const __m256i other = partners(v, x);
+    const __m256i low = _mm256_min_epu32(v, other), high = _mm256_max_epu32(v, other);
+
+    if (x >= 4) return _mm256_blend_epi32(low, high, 0xf0);
+    return x >= 2 ? _mm256_blend_epi32(low, high, 0xcc) : _mm256_blend_epi32(low, high, 0xaa);
 }
 
-static void sink_i64(const struct vkern_topk_lists *l, const void *keys, size_t n_tiles,
-                     uint32_t first_tile)
-{
-    sink(true, l, keys, n_tiles, first_tile);
-}
-
-static void sort(int32_t *keys, uint32_t *positions, size_t n, void *spare)
-{
-    vkern_topk_sort_plain(keys, positions, n, spare);
-}
-
+#include "kernels/topk/network.h"
 #include "kernels/topk/slots.h"
 
 void vkern_topk_init_avx2(vkern_topk_table *table)

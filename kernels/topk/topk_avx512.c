@@ -210,14 +210,6 @@ VKERN_INLINE __m512i limit_of(enum vkern_topk_type type, bool is_min, int64_t le
     }
 }
 
-/* Some bit if the maximum, a key for 16-bit types, reaches the limit. */
-VKERN_INLINE uint32_t best_reaches(enum vkern_topk_type type, bool is_min, __m512i most,
-                                   __m512i limit)
-{
-    return vkern_topk_size(type) == 2 ? _mm512_cmpge_epi16_mask(most, limit)
-                                      : reaches(type, is_min, most, limit);
-}
-
 /* A bit for each element of the parcel at i that reaches the limit. */
 VKERN_INLINE uint64_t parcel_bits(enum vkern_topk_type type, bool is_min, const void *x, size_t i,
                                   __m512i limit)
@@ -225,12 +217,13 @@ VKERN_INLINE uint64_t parcel_bits(enum vkern_topk_type type, bool is_min, const 
     const size_t step = 64 / vkern_topk_size(type);
     uint64_t bits = 0;
 
-    if (step == 16) { /* masks are put together as masks: half the time of moving them out singly */
+    if (step == 16) { /* pairs as masks, the halves as words: the ports share the work */
         const __mmask16 a = (__mmask16)reaches(type, is_min, load(type, x, i), limit);
         const __mmask16 b = (__mmask16)reaches(type, is_min, load(type, x, i + 16), limit);
         const __mmask16 c = (__mmask16)reaches(type, is_min, load(type, x, i + 32), limit);
         const __mmask16 d = (__mmask16)reaches(type, is_min, load(type, x, i + 48), limit);
-        return _mm512_kunpackd(_mm512_kunpackw(d, c), _mm512_kunpackw(b, a));
+        return _cvtmask32_u32(_mm512_kunpackw(b, a)) |
+               (uint64_t)_cvtmask32_u32(_mm512_kunpackw(d, c)) << 32;
     }
 #pragma GCC unroll 8
     for (size_t j = 0; j < VKERN_TOPK_PARCEL; j += step)
@@ -253,18 +246,23 @@ VKERN_INLINE size_t append_many(uint64_t bits, uint32_t position, uint32_t *to)
     return n;
 }
 
-/* base plus the numbers of what is not 0; zeros follow up to a multiple of 16. */
-VKERN_INLINE size_t list_nonzero(const uint32_t *x, size_t n, uint32_t base, uint32_t *to)
+/* The numbers of the n words that are not 0. */
+VKERN_INLINE size_t list_nonzero(const uint64_t *words, size_t n, uint32_t *to)
 {
     const __m512i iota = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    size_t count = 0;
+    size_t count = 0, i = 0;
 
-    for (size_t i = 0; i < n; i += 16) {
-        const __m512i v = _mm512_loadu_si512(x + i);
-        const __mmask16 live = _mm512_test_epi32_mask(v, v);
-        const __m512i numbers = _mm512_add_epi32(_mm512_set1_epi32((int)(base + i)), iota);
+    for (; i + 16 <= n; i += 16) {
+        const __m512i a = _mm512_loadu_si512(words + i), b = _mm512_loadu_si512(words + i + 8);
+        const __mmask16 live =
+            _mm512_kunpackb(_mm512_test_epi64_mask(b, b), _mm512_test_epi64_mask(a, a));
+        const __m512i numbers = _mm512_add_epi32(_mm512_set1_epi32((int)i), iota);
         _mm512_storeu_si512(to + count, _mm512_maskz_compress_epi32(live, numbers));
         count += (size_t)__builtin_popcount(live);
+    }
+    for (; i < n; i++) {
+        to[count] = (uint32_t)i;
+        count += words[i] != 0;
     }
     return count;
 }
@@ -273,220 +271,177 @@ VKERN_INLINE size_t list_nonzero(const uint32_t *x, size_t n, uint32_t base, uin
 
 /* ---- partition --------------------------------------------------------------------------------- */
 
-/* What is written to the front lies before what is still to be read: n_above <= i. */
-static size_t partition_i32(void *keys, size_t n, int64_t pivot, void *below, size_t *n_below)
+VKERN_INLINE size_t split_step(bool is_wide)
 {
-    int32_t *front = keys, *rest = below;
-    const __m512i middle = _mm512_set1_epi32((int)pivot);
-    size_t n_above = 0, n_rest = 0, i = 0;
-
-    for (; i + 16 <= n; i += 16) {
-        const __m512i v = _mm512_loadu_si512(front + i);
-        const __mmask16 above = _mm512_cmpgt_epi32_mask(v, middle);
-        const __mmask16 under = _mm512_cmplt_epi32_mask(v, middle);
-        _mm512_storeu_si512(front + n_above, _mm512_maskz_compress_epi32(above, v));
-        _mm512_storeu_si512(rest + n_rest, _mm512_maskz_compress_epi32(under, v));
-        n_above += (size_t)__builtin_popcount(above);
-        n_rest += (size_t)__builtin_popcount(under);
-    }
-    for (; i < n; i++) {
-        const int32_t key = front[i];
-        front[n_above] = key;
-        rest[n_rest] = key;
-        n_above += key > (int32_t)pivot;
-        n_rest += key < (int32_t)pivot;
-    }
-    *n_below = n_rest;
-    return n_above;
+    return is_wide ? 8 : 16;
 }
 
-static size_t partition_i64(void *keys, size_t n, int64_t pivot, void *below, size_t *n_below)
+/* split_step keys: those above the pivot to `above`, those below it to `below`; counts grow. */
+VKERN_INLINE void split(bool is_wide, const void *keys, int64_t pivot, void *above, size_t *n_above,
+                        void *below, size_t *n_below)
 {
-    int64_t *front = keys, *rest = below;
-    const __m512i middle = _mm512_set1_epi64(pivot);
-    size_t n_above = 0, n_rest = 0, i = 0;
+    const __m512i v = _mm512_loadu_si512(keys);
 
-    for (; i + 8 <= n; i += 8) {
-        const __m512i v = _mm512_loadu_si512(front + i);
-        const __mmask8 above = _mm512_cmpgt_epi64_mask(v, middle);
+    if (is_wide) {
+        const __m512i middle = _mm512_set1_epi64(pivot);
+        const __mmask8 over = _mm512_cmpgt_epi64_mask(v, middle);
         const __mmask8 under = _mm512_cmplt_epi64_mask(v, middle);
-        _mm512_storeu_si512(front + n_above, _mm512_maskz_compress_epi64(above, v));
-        _mm512_storeu_si512(rest + n_rest, _mm512_maskz_compress_epi64(under, v));
-        n_above += (size_t)__builtin_popcount(above);
-        n_rest += (size_t)__builtin_popcount(under);
+        _mm512_storeu_si512(above, _mm512_maskz_compress_epi64(over, v));
+        _mm512_storeu_si512(below, _mm512_maskz_compress_epi64(under, v));
+        *n_above += (size_t)__builtin_popcount(over);
+        *n_below += (size_t)__builtin_popcount(under);
+    } else {
+        const __m512i middle = _mm512_set1_epi32((int)pivot);
+        const __mmask16 over = _mm512_cmpgt_epi32_mask(v, middle);
+        const __mmask16 under = _mm512_cmplt_epi32_mask(v, middle);
+        _mm512_storeu_si512(above, _mm512_maskz_compress_epi32(over, v));
+        _mm512_storeu_si512(below, _mm512_maskz_compress_epi32(under, v));
+        *n_above += (size_t)__builtin_popcount(over);
+        *n_below += (size_t)__builtin_popcount(under);
     }
-    for (; i < n; i++) {
-        const int64_t key = front[i];
-        front[n_above] = key;
-        rest[n_rest] = key;
-        n_above += key > pivot;
-        n_rest += key < pivot;
+}
+
+/* Of split_step keys those of at least `least`, and their positions; returns how many. */
+VKERN_INLINE size_t keep_some(bool is_wide, const void *keys, const uint32_t *positions,
+                              int64_t least, void *keys_to, uint32_t *positions_to)
+{
+    const __m512i v = _mm512_loadu_si512(keys);
+
+    if (is_wide) {
+        const __m256i at = _mm256_loadu_si256((const __m256i *)positions);
+        const __mmask8 live = _mm512_cmpge_epi64_mask(v, _mm512_set1_epi64(least));
+        _mm512_storeu_si512(keys_to, _mm512_maskz_compress_epi64(live, v));
+        _mm256_storeu_si256((__m256i *)positions_to, _mm256_maskz_compress_epi32(live, at));
+        return (size_t)__builtin_popcount(live);
+    } else {
+        const __m512i at = _mm512_loadu_si512(positions);
+        const __mmask16 live = _mm512_cmpge_epi32_mask(v, _mm512_set1_epi32((int)least));
+        _mm512_storeu_si512(keys_to, _mm512_maskz_compress_epi32(live, v));
+        _mm512_storeu_si512(positions_to, _mm512_maskz_compress_epi32(live, at));
+        return (size_t)__builtin_popcount(live);
     }
-    *n_below = n_rest;
-    return n_above;
 }
 
 /* ---- sinking insertion ------------------------------------------------------------------------- */
 
-/* Lanes of 16 (or 8) entries at list index `at` that take part: not found in an earlier pass. */
-VKERN_INLINE __mmask16 eligible_i32(const struct vkern_topk_lists *l, size_t lane, __m512i keys,
-                                    __m512i tile)
-{
-    const size_t at = (l->done - 1) * l->stride + lane;
-    const __m512i key = _mm512_loadu_si512((const int32_t *)l->keys + at);
-    const __m512i from = _mm512_loadu_si512(l->tiles + at);
-    const __mmask16 live = _mm512_cmpneq_epi32_mask(from, _mm512_set1_epi32(-1));
-    const __mmask16 later = _mm512_cmpgt_epu32_mask(tile, from);
+typedef __mmask16 lanes;
 
-    return live &
-           (_mm512_cmplt_epi32_mask(keys, key) | (_mm512_cmpeq_epi32_mask(keys, key) & later));
+VKERN_INLINE lanes first_lanes(bool is_wide, size_t n)
+{
+    (void)is_wide;
+    return (lanes)((1u << n) - 1);
 }
 
-VKERN_INLINE void sink_16(const struct vkern_topk_lists *l, size_t lane, __mmask16 live,
-                          __m512i key, __m512i tile)
+VKERN_INLINE bool is_none(lanes a)
 {
-    const __m512i empty = _mm512_set1_epi32(-1);
-    __mmask16 placed = 0; /* what is displaced comes before all that lie deeper */
-
-    for (size_t d = l->done; d < l->depth; d++) {
-        int32_t *keys = (int32_t *)l->keys + d * l->stride + lane;
-        uint32_t *tiles = l->tiles + d * l->stride + lane;
-        const __m512i old = _mm512_loadu_si512(keys), from = _mm512_loadu_si512(tiles);
-        const __mmask16 free = _mm512_cmpeq_epi32_mask(from, empty);
-        const __mmask16 take = live & (placed | _mm512_cmpgt_epi32_mask(key, old) | free);
-        _mm512_storeu_si512(keys, _mm512_mask_mov_epi32(old, take, key));
-        _mm512_storeu_si512(tiles, _mm512_mask_mov_epi32(from, take, tile));
-        key = _mm512_mask_mov_epi32(key, take, old);
-        tile = _mm512_mask_mov_epi32(tile, take, from);
-        live &= (__mmask16) ~(take & free);
-        placed |= take;
-    }
+    return a == 0;
 }
 
-static void sink_i32(const struct vkern_topk_lists *l, const void *all, size_t n_tiles,
-                     uint32_t first_tile)
+VKERN_INLINE lanes both(lanes a, lanes b)
 {
-    const int32_t *at = all;
-    const size_t last = (l->depth - 1) * l->stride;
-
-    for (uint32_t tile = first_tile; tile < first_tile + n_tiles; tile++, at += l->lanes)
-        for (size_t lane = 0; lane < l->lanes; lane += 16) {
-            const size_t left = l->lanes - lane < 16 ? l->lanes - lane : 16;
-            __mmask16 live = (__mmask16)((1u << left) - 1);
-            const __m512i key = _mm512_maskz_loadu_epi32(live, at + lane);
-            const __m512i gate = _mm512_loadu_si512((const int32_t *)l->keys + last + lane);
-            const __m512i from = _mm512_loadu_si512(l->tiles + last + lane);
-            live &= _mm512_cmpgt_epi32_mask(key, gate) |
-                    _mm512_cmpeq_epi32_mask(from, _mm512_set1_epi32(-1));
-            if (live && l->done > 0)
-                live &= eligible_i32(l, lane, key, _mm512_set1_epi32((int)tile));
-            if (live) sink_16(l, lane, live, key, _mm512_set1_epi32((int)tile));
-        }
+    return a & b;
 }
 
-VKERN_INLINE __mmask8 eligible_i64(const struct vkern_topk_lists *l, size_t lane, __m512i keys,
-                                   __m256i tile)
+VKERN_INLINE lanes either(lanes a, lanes b)
 {
-    const size_t at = (l->done - 1) * l->stride + lane;
-    const __m512i key = _mm512_loadu_si512((const int64_t *)l->keys + at);
-    const __m256i from = _mm256_loadu_si256((const __m256i *)(l->tiles + at));
-    const __mmask8 live = _mm256_cmpneq_epi32_mask(from, _mm256_set1_epi32(-1));
-    const __mmask8 later = _mm256_cmpgt_epu32_mask(tile, from);
-
-    return live &
-           (_mm512_cmplt_epi64_mask(keys, key) | (_mm512_cmpeq_epi64_mask(keys, key) & later));
+    return a | b;
 }
 
-VKERN_INLINE void sink_8(const struct vkern_topk_lists *l, size_t lane, __mmask8 live, __m512i key,
-                         __m256i tile)
+VKERN_INLINE lanes without(lanes a, lanes b)
 {
-    const __m256i empty = _mm256_set1_epi32(-1);
-    __mmask8 placed = 0;
-
-    for (size_t d = l->done; d < l->depth; d++) {
-        int64_t *keys = (int64_t *)l->keys + d * l->stride + lane;
-        __m256i *tiles = (__m256i *)(l->tiles + d * l->stride + lane);
-        const __m512i old = _mm512_loadu_si512(keys);
-        const __m256i from = _mm256_loadu_si256(tiles);
-        const __mmask8 free = _mm256_cmpeq_epi32_mask(from, empty);
-        const __mmask8 take = live & (placed | _mm512_cmpgt_epi64_mask(key, old) | free);
-        _mm512_storeu_si512(keys, _mm512_mask_mov_epi64(old, take, key));
-        _mm256_storeu_si256(tiles, _mm256_mask_mov_epi32(from, take, tile));
-        key = _mm512_mask_mov_epi64(key, take, old);
-        tile = _mm256_mask_mov_epi32(tile, take, from);
-        live &= (__mmask8) ~(take & free);
-        placed |= take;
-    }
+    return (lanes)(a & ~b);
 }
 
-static void sink_i64(const struct vkern_topk_lists *l, const void *all, size_t n_tiles,
-                     uint32_t first_tile)
+VKERN_INLINE lanes greater(bool is_wide, __m512i a, __m512i b)
 {
-    const int64_t *at = all;
-    const size_t last = (l->depth - 1) * l->stride;
-
-    for (uint32_t tile = first_tile; tile < first_tile + n_tiles; tile++, at += l->lanes)
-        for (size_t lane = 0; lane < l->lanes; lane += 8) {
-            const size_t left = l->lanes - lane < 8 ? l->lanes - lane : 8;
-            __mmask8 live = (__mmask8)((1u << left) - 1);
-            const __m512i key = _mm512_maskz_loadu_epi64(live, at + lane);
-            const __m512i gate = _mm512_loadu_si512((const int64_t *)l->keys + last + lane);
-            const __m256i from = _mm256_loadu_si256((const __m256i *)(l->tiles + last + lane));
-            live &= _mm512_cmpgt_epi64_mask(key, gate) |
-                    _mm256_cmpeq_epi32_mask(from, _mm256_set1_epi32(-1));
-            if (live && l->done > 0)
-                live &= eligible_i64(l, lane, key, _mm256_set1_epi32((int)tile));
-            if (live) sink_8(l, lane, live, key, _mm256_set1_epi32((int)tile));
-        }
+    return is_wide ? _mm512_cmpgt_epi64_mask(a, b) : _mm512_cmpgt_epi32_mask(a, b);
 }
+
+VKERN_INLINE lanes equal(bool is_wide, __m512i a, __m512i b)
+{
+    return is_wide ? _mm512_cmpeq_epi64_mask(a, b) : _mm512_cmpeq_epi32_mask(a, b);
+}
+
+VKERN_INLINE __m512i repeat(bool is_wide, int32_t x)
+{
+    return is_wide ? _mm512_set1_epi64(x) : _mm512_set1_epi32(x);
+}
+
+/* b where the lane is set, else a. */
+VKERN_INLINE __m512i choose(bool is_wide, lanes set, __m512i a, __m512i b)
+{
+    return is_wide ? _mm512_mask_mov_epi64(a, (__mmask8)set, b) : _mm512_mask_mov_epi32(a, set, b);
+}
+
+/* The first n keys of a vector, others unspecified; nothing beyond is read. */
+VKERN_INLINE __m512i load_part(bool is_wide, const void *keys, size_t n)
+{
+    const lanes part = first_lanes(is_wide, n);
+
+    return is_wide ? _mm512_maskz_loadu_epi64((__mmask8)part, keys)
+                   : _mm512_maskz_loadu_epi32(part, keys);
+}
+
+/* Tile numbers beside keys: 64-bit lanes hold them sign-extended, so UINT32_MAX is -1 in both. */
+VKERN_INLINE __m512i load_tiles(bool is_wide, const uint32_t *tiles)
+{
+    return is_wide ? _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)tiles))
+                   : _mm512_loadu_si512(tiles);
+}
+
+VKERN_INLINE void store_tiles(bool is_wide, uint32_t *tiles, __m512i v)
+{
+    if (is_wide)
+        _mm256_storeu_si256((__m256i *)tiles, _mm512_cvtepi64_epi32(v));
+    else
+        _mm512_storeu_si512(tiles, v);
+}
+
+#include "kernels/topk/lists.h"
 
 /* ---- sorting ----------------------------------------------------------------------------------- */
 
-/* How many of n keys come before each of keys[at ...] of 16: better ones, and equals that stand before. */
-VKERN_INLINE __m512i ranks_of(const int32_t *keys, size_t n, size_t at)
+VKERN_INLINE __m512i load_words(const uint32_t *words)
 {
-    const __m512i own = _mm512_loadu_si512(keys + at), one = _mm512_set1_epi32(1);
-    const size_t end = n - at < 16 ? n : at + 16;
-    __m512i ranks = _mm512_setzero_si512();
-
-    for (size_t j = 0; j < at; j++)
-        ranks = _mm512_mask_add_epi32(
-            ranks, _mm512_cmple_epi32_mask(own, _mm512_set1_epi32(keys[j])), ranks, one);
-    for (size_t j = at; j < end; j++) {
-        const __m512i key = _mm512_set1_epi32(keys[j]);
-        const __mmask16 behind = (__mmask16)(0xfffe << (j - at));
-        const __mmask16 before =
-            _mm512_cmplt_epi32_mask(own, key) | (_mm512_cmpeq_epi32_mask(own, key) & behind);
-        ranks = _mm512_mask_add_epi32(ranks, before, ranks, one);
-    }
-    for (size_t j = end; j < n; j++)
-        ranks = _mm512_mask_add_epi32(
-            ranks, _mm512_cmplt_epi32_mask(own, _mm512_set1_epi32(keys[j])), ranks, one);
-    return ranks;
+    return _mm512_loadu_si512(words);
 }
 
-/* Each candidate straight to its place: n * n / 16 comparisons, and no branch to be guessed. */
-static void sort(int32_t *keys, uint32_t *positions, size_t n, void *spare)
+VKERN_INLINE void store_words(uint32_t *words, __m512i v)
 {
-    enum { MOST = 256 }; /* from here on digits take less (bench_topk) */
-    int32_t *to = spare;
-    uint32_t *positions_to = (uint32_t *)spare + n, ranks[16];
-
-    if (n > MOST) {
-        vkern_topk_sort_by_digits(keys, positions, n, spare);
-        return;
-    }
-    for (size_t at = 0; at < n; at += 16) {
-        _mm512_storeu_si512(ranks, ranks_of(keys, n, at));
-        for (size_t i = at; i < n && i < at + 16; i++) {
-            to[ranks[i - at]] = keys[i];
-            positions_to[ranks[i - at]] = positions[i];
-        }
-    }
-    memcpy(keys, to, n * sizeof *keys);
-    memcpy(positions, positions_to, n * sizeof *positions);
+    _mm512_storeu_si512(words, v);
 }
 
+VKERN_INLINE __m512i smaller(__m512i a, __m512i b)
+{
+    return _mm512_min_epu32(a, b);
+}
+
+VKERN_INLINE __m512i larger(__m512i a, __m512i b)
+{
+    return _mm512_max_epu32(a, b);
+}
+
+VKERN_INLINE __m512i partners(__m512i v, size_t x)
+{
+    const __m512i iota = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+
+    return _mm512_permutexvar_epi32(_mm512_xor_si512(iota, _mm512_set1_epi32((int)x)), v);
+}
+
+VKERN_INLINE __m512i reversed(__m512i v)
+{
+    return partners(v, 15);
+}
+
+VKERN_INLINE __m512i exchange(__m512i v, size_t x)
+{
+    const __mmask16 upper = x >= 8 ? 0xff00 : x >= 4 ? 0xf0f0 : x >= 2 ? 0xcccc : 0xaaaa;
+    const __m512i other = partners(v, x);
+
+    return _mm512_mask_max_epu32(_mm512_min_epu32(v, other), upper, v, other);
+}
+
+#include "kernels/topk/network.h"
 #include "kernels/topk/slots.h"
 
 void vkern_topk_init_avx512(vkern_topk_table *table)

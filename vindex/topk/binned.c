@@ -127,27 +127,30 @@ static uint32_t modulo(uint32_t x, uint64_t inverse, uint32_t d)
     return (uint32_t)((uint128)(inverse * x) * d >> 64);
 }
 
-/* Keep what finds a place in its bin; true if k did. *is_proven: nothing better had to go. */
+/* Of what was found, best first, keep what finds a place in its bin; true if k did. *is_proven: nothing
+ * better had to go. */
 static bool take_places(struct topk_context *c, size_t k, const struct topk_bins *bins,
                         bool *is_proven)
 {
-    struct topk_found *found = &c->found;
-    const uint32_t n_bins = (uint32_t)bins->bins;
+    const uint32_t n_bins = (uint32_t)bins->bins, per_bin = (uint32_t)bins->per_bin;
     const uint64_t inverse = UINT64_MAX / n_bins + 1;
+    const size_t n = c->found.n;
+    uint32_t *positions = c->found.positions, *taken = c->numbers;
+    void *keys = c->found.keys;
     size_t kept = 0, i;
 
-    memset(c->numbers, 0, bins->bins * sizeof *c->numbers);
-    for (i = 0; i < found->n && kept < k; i++) {
-        const uint32_t position = found->positions[i];
-        uint32_t *taken = &c->numbers[n_bins > 1 ? modulo(position, inverse, n_bins) : 0];
-        const bool has_place = *taken < bins->per_bin;
-        vindex__topk_store_key(c, found->keys, kept, vindex__topk_key_at(c, found->keys, i));
-        found->positions[kept] = position;
-        *taken += has_place;
-        kept += has_place;
+    memset(taken, 0, bins->bins * sizeof *taken);
+    for (i = 0; i < n && kept < k; i++) {
+        const uint32_t position = positions[i];
+        const uint32_t bin = n_bins > 1 ? modulo(position, inverse, n_bins) : 0;
+        const uint32_t before = taken[bin];
+        vindex__topk_store_key(c, keys, kept, vindex__topk_key_at(c, keys, i));
+        positions[kept] = position;
+        taken[bin] = before + 1;
+        kept += before < per_bin;
     }
     *is_proven = kept == i;
-    found->n = kept;
+    c->found.n = kept;
     return kept == k;
 }
 
@@ -167,8 +170,7 @@ static bool select_near_the_top(struct topk_context *c, struct topk_span span, s
         vindex__topk_filter_push(&filter, 0, span.n);
         if (filter.least != least) return false; /* ties or a bad guess: the buffer was reduced */
         if (!vindex__topk_filter_close(&filter)) continue;
-        if (slack == 1 && c->found.n > k + k / 8) vindex__topk_trim(c, &c->found, k + k / 8);
-        vindex__topk_sort(c, &c->found);
+        vindex__topk_finish(c, &c->found, k + k / 8, true);
         c->found.is_sorted = take_places(c, k, bins, is_proven);
         if (c->found.is_sorted) return true;
     }

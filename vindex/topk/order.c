@@ -6,9 +6,9 @@
  * to fail; after some rounds the pivot is the middle of the keys' range instead, which ends within as
  * many rounds as a key has bits.
  *
- * Sort: of 32-bit keys a kernel (kernels/topk/sort.h); of 64-bit ones insertion for few, else by digits from
- * the least, on the distance to the best key: as many bytes as the candidates really span. It is stable,
- * so ties stay in order of position.
+ * Sort: of 32-bit keys a kernel (kernels/topk/network.h, sort.h); of 64-bit ones insertion for few, else
+ * by digits from the least, on the distance to the best key: as many bytes as the candidates really span.
+ * It is stable, so ties stay in order of position.
  */
 #include <assert.h>
 #include <string.h>
@@ -106,10 +106,27 @@ int64_t vindex__topk_kth(const struct topk_context *c, void *keys, size_t n, siz
     return kth;
 }
 
+/* Of the candidates at the k-th key keep the first n_equal. */
+static void keep_first_equal(const struct topk_context *c, struct topk_found *found, int64_t kth,
+                             size_t n_equal)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < found->n; i++) {
+        const int64_t key = vindex__topk_key_at(c, found->keys, i);
+        const bool is_equal = key == kth;
+        vindex__topk_store_key(c, found->keys, kept, key);
+        found->positions[kept] = found->positions[i];
+        kept += !is_equal || n_equal > 0;
+        n_equal -= is_equal && n_equal > 0;
+    }
+    found->n = kept;
+}
+
 int64_t vindex__topk_trim(const struct topk_context *c, struct topk_found *found, size_t k)
 {
     void *copy = c->spare, *below;
-    size_t n_above, n_equal, kept = 0;
+    size_t n_above;
     int64_t kth;
 
     assert(k >= 1 && k <= found->n);
@@ -118,25 +135,9 @@ int64_t vindex__topk_trim(const struct topk_context *c, struct topk_found *found
     kth = vindex__topk_kth(c, copy, found->n, k, below, &n_above);
     if (k == found->n) return kth;
 
-    n_equal = k - n_above;
-#define VINDEX_KEEP(keys)                                                                          \
-    for (size_t i = 0; i < found->n; i++) {                                                        \
-        const bool is_equal = (keys)[i] == kth;                                                    \
-        (keys)[kept] = (keys)[i];                                                                  \
-        found->positions[kept] = found->positions[i];                                              \
-        kept += (keys)[i] > kth || (is_equal && n_equal > 0);                                      \
-        n_equal -= is_equal && n_equal > 0;                                                        \
-    }
-    if (c->is_wide) {
-        int64_t *keys = found->keys;
-        VINDEX_KEEP(keys)
-    } else {
-        int32_t *keys = found->keys;
-        VINDEX_KEEP(keys)
-    }
-#undef VINDEX_KEEP
-    assert(kept == k);
-    found->n = k;
+    found->n = c->table->keep[c->is_wide](found->keys, found->positions, found->n, kth);
+    if (found->n > k) keep_first_equal(c, found, kth, k - n_above);
+    assert(found->n == k);
     return kth;
 }
 
@@ -225,7 +226,7 @@ void vindex__topk_finish(const struct topk_context *c, struct topk_found *found,
 {
     if (found->is_sorted) return;
     /* Sorting a few too many takes less than finding the k-th first. */
-    if (found->n > k && (!is_sorted || found->n > k + k / 4 + 32)) vindex__topk_trim(c, found, k);
+    if (found->n > k && (!is_sorted || found->n > k + k / 4 + 128)) vindex__topk_trim(c, found, k);
     if (is_sorted) vindex__topk_sort(c, found);
     if (found->n > k) found->n = k;
 }

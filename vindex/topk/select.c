@@ -103,10 +103,28 @@ static struct topk_span row_at(const struct call *call, int64_t row)
                               n};
 }
 
+/* f32 from keys, nearer at hand than the row. false where one key has several values: 0's or a NaN's. */
+static bool write_keyed(bool is_min, const int32_t *keys, size_t n, unsigned char *to)
+{
+    const uint32_t turn = is_min ? UINT32_MAX : 0, infinity = 0x7f800000;
+    uint32_t is_ambiguous = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t sign = (uint32_t)(keys[i] >> 31);
+        const uint32_t magnitude = ((uint32_t)keys[i] ^ sign) - sign;
+        const uint32_t bits = magnitude | ((sign ^ turn) & 0x80000000);
+        is_ambiguous |= magnitude - 1 >= infinity;
+        memcpy(to + 4 * i, &bits, 4);
+    }
+    return !is_ambiguous;
+}
+
 /* Elements at positions of a row, to slots [0, n) of its output. */
-static void write_values(const struct call *call, int64_t row, const uint32_t *found, size_t n,
+static void write_values(const struct call *call, int64_t row, const struct topk_context *c,
                          const int64_t *positions)
 {
+    const uint32_t *found = c->found.positions;
+    const size_t n = c->found.n;
     const size_t size = value_bytes(call);
     const unsigned char *x = row_at(call, row).x;
     unsigned char *to = call->output->values;
@@ -117,6 +135,7 @@ static void write_values(const struct call *call, int64_t row, const uint32_t *f
            bytes)
     if (!to) return;
     to += (size_t)row * (size_t)call->job->options.out_stride * size;
+    if (c->type == VKERN_TOPK_F32 && write_keyed(c->is_min, c->found.keys, n, to)) return;
     switch (size) {
     case 2: VINDEX_COPY(2); break;
     case 4: VINDEX_COPY(4); break;
@@ -174,7 +193,7 @@ static void write_row(const struct call *call, int64_t row, struct topk_context 
 
     vindex__topk_finish(c, &c->found, job->k,
                         !(job->options.flags & (VINDEX_TOPK_UNSORTED | VINDEX_TOPK_PARTIAL)));
-    write_values(call, row, c->found.positions, c->found.n, positions);
+    write_values(call, row, c, positions);
     write_ids(call, row, c->found.positions, c->found.n, positions);
     write_empty(call, row, c->found.n, (size_t)job->plan.out_len);
     write_answer(call, row, c->found.n, answer);
@@ -199,7 +218,7 @@ static void write_partial(const struct call *call, int64_t row, struct topk_cont
         count += !is_empty[i];
         if (is_empty[i]) c->found.positions[i] = 0;
     }
-    write_values(call, row, c->found.positions, c->found.n, NULL);
+    write_values(call, row, c, NULL);
     write_ids(call, row, c->found.positions, c->found.n, NULL);
     write_empty(call, row, c->found.n, (size_t)p->out_len);
     for (size_t i = 0; i < c->found.n; i++)

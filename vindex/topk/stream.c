@@ -180,14 +180,18 @@ static double kth_upper(const struct topk_stream *stream)
 
 void vindex__stream_compress(struct topk_stream *stream)
 {
-    const float *scores = stream->memory.values;
+    float *scores = stream->memory.values, cut;
+    int64_t *ids = stream->memory.ids;
+    const size_t count = stream->count;
     size_t kept = 0;
 
-    if (stream->count >= stream->k) vindex__stream_lower(stream, kth_upper(stream));
-    for (size_t i = 0; i < stream->count; i++) {
-        const bool is_kept = !(scores[i] > stream->cut);
-        move_entry(stream, kept, i);
-        kept += is_kept;
+    if (count >= stream->k) vindex__stream_lower(stream, kth_upper(stream));
+    cut = stream->cut;
+    for (size_t i = 0; i < count; i++) {
+        const float score = scores[i];
+        ids[kept] = ids[i];
+        scores[kept] = score;
+        kept += !(score > cut);
     }
     stream->count = kept;
 }

@@ -7,11 +7,11 @@
  * the scores: all equal, ascending, all in one coarse bin. A `least` that was guessed too high shows at
  * the end, as fewer than k survivors.
  *
- * The algorithm guesses the threshold from a sample: lines of 32 elements spread over the row, of which the
- * maxima of columns of 8 (fewer where k is large) are looked at. With f the sampled share, the k-th lies
- * near rank k f of the sample; the guess is kf + 2.3 sqrt(kf) + 1.5 deep, so it fails for one row in a
- * hundred of random order, and leaves about k + 2.3 sqrt(k / f) + 1.5 / f survivors. A guess that failed
- * is made again, twice as deep and more.
+ * The algorithm guesses the threshold from a sample: lines of 32 elements spread over the row, of which
+ * the maxima of columns of 8 are looked at (more where k is small, fewer where it is large). With f the
+ * sampled share, the k-th lies near rank k f of the sample; the guess is kf + 2.3 sqrt(kf) + 1.5 deep, so
+ * it fails for one row in a hundred of random order, and leaves about k + 2.3 sqrt(k / f) + 1.5 / f
+ * survivors. A guess that failed is made again, twice as deep and more.
  */
 #include <assert.h>
 #include <math.h>
@@ -21,6 +21,8 @@
 
 enum {
     DEPTH = 8,            /* sampled lines of a column: few maxima, and hardly two winners in one */
+    DEEP = 32,            /* the same where winners are few */
+    HALF_LINE = VKERN_TOPK_LANES / 2,
     LEAST_ROOM = 512,     /* less room left in the buffer: reduce it first */
     FOUND_AT_ONCE = 2080, /* parcels, 520 KiB of f32: what is taken out of them is in L2 still */
     SAMPLED_MIN = 4096    /* shorter rows are read as fast as they are sampled */
@@ -88,7 +90,7 @@ static void push_parcels(struct topk_filter *filter, size_t from, size_t n_parce
     struct topk_context *c = filter->c;
     const void *x = vindex__topk_at(c, filter->span.x, from);
     uint32_t parcels[FOUND_AT_ONCE + 16];
-    uint64_t bits[FOUND_AT_ONCE + 16];
+    uint64_t bits[FOUND_AT_ONCE];
     const size_t n = c->table->find[c->type][c->is_min](x, n_parcels, filter->least, parcels, bits);
 
     for (size_t i = 0, part; i < n; i += part) {
@@ -96,7 +98,7 @@ static void push_parcels(struct topk_filter *filter, size_t from, size_t n_parce
         part = n - i < room ? n - i : room;
         if (filter->is_closed) break;
         c->found.n += c->table->take[c->type][c->is_min](
-            x, parcels + i, bits + i, part, (uint32_t)from,
+            x, parcels + i, bits, part, (uint32_t)from,
             vindex__topk_keys_from(c, c->found.keys, c->found.n), c->found.positions + c->found.n);
     }
 }
@@ -154,25 +156,29 @@ size_t vindex__topk_threshold_room(size_t n, size_t k)
 int64_t vindex__topk_guess(struct topk_context *c, struct topk_span span, size_t k, double slack)
 {
     const int64_t worst = vkern_topk_worst(c->type);
-    const size_t n_lines = lines_of_sample(span.n, k);
-    size_t n_maxima, n_above, step, depth = DEPTH;
+    const size_t most_lines = lines_of_sample(span.n, k);
+    size_t n_lines, n_maxima, n_above, step, depth = slack > 1 ? DEPTH : DEEP;
     double rank;
     int64_t key;
 
     if (span.n < SAMPLED_MIN || k > span.n / 4) return worst;
-    while (depth > 1 && k * depth > span.n / 6) /* else winners hide behind winners */
+    /* Else winners hide behind winners; where they are few, fewer maxima still tell them apart. */
+    while (depth > 1 && k * depth > span.n / (depth > DEPTH ? 40 : 6))
         depth /= 2;
+    n_lines = most_lines / depth * depth;
     n_maxima = n_lines / depth * VKERN_TOPK_LANES;
     rank = (double)k * (double)(n_lines * VKERN_TOPK_LANES) / (double)span.n;
     rank += slack * (2.3 * sqrt(rank) + 1.5);
     if (slack > 1)
         rank += VKERN_TOPK_LANES; /* a line at the row's peak is all winners: beyond it */
     if (rank > (double)n_maxima / 2) return worst;
-    step = (span.n - VKERN_TOPK_LANES) / n_lines;
+    /* An odd number of half lines: they begin where vectors do, and meet few periods of the row. */
+    step = ((span.n - VKERN_TOPK_LANES) / n_lines / HALF_LINE - 1) | 1;
+    step *= HALF_LINE;
     /* From the middle of each part: a sorted row's best lie in the first or last, and are not all seen. */
-    c->table->sample[c->type][c->is_min](vindex__topk_at(c, span.x, step / 2), step,
+    c->table->sample[c->type][c->is_min](vindex__topk_at(c, span.x, step / 2 / HALF_LINE * HALF_LINE), step,
                                          n_lines / depth, depth, c->groups);
-    key = vindex__topk_kth(c, c->groups, n_maxima, (size_t)rank, c->below, &n_above);
+    key = vindex__topk_kth(c, c->groups, n_maxima, (size_t)rank + 1, c->below, &n_above);
     return key < worst ? worst : key;
 }
 
