@@ -172,7 +172,7 @@ int main(int argc, char **argv)
     vindex_metric metric = VINDEX_L2;
     struct rng rng;
 
-    if (argc < 2 || argc % 2) die("usage", "PREFIX [--n N] [--dim D] [--queries N] [--clusters C] [--rank R] "
+    if (argc < 2 || argc % 2 || argv[1][0] == '-') die("usage", "PREFIX [--n N] [--dim D] [--queries N] [--clusters C] [--rank R] "
                                            "[--seed S] [--metric M] [-k K] [--norms SPREAD]");
     for (int i = 2; i + 1 < argc; i += 2) {
         const char *name = argv[i], *value = argv[i + 1];
