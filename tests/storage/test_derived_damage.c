@@ -29,6 +29,14 @@ static off_t find_bytes(const char *path, const unsigned char *bytes, size_t siz
     return at;
 }
 
+/* A sound file with everything in it; f knows what. */
+static void make_index(struct codes_index *f, const char *path)
+{
+    codes_index_create(f, path);
+    put_all(f);
+    codes_index_close(f);
+}
+
 static void expect_touch(const char *path, vindex_status expected)
 {
     struct store *store = test_open(path, false);
@@ -48,9 +56,7 @@ static void test_codes_of_a_suspect_file_are_verified_at_first_touch(void **stat
     const char *path = test_path("whole.vdx"), *copy = test_path("touch.vdx");
     struct codes_index f;
     (void)state;
-    codes_index_create(&f, path);
-    put_all(&f);
-    codes_index_close(&f);
+    make_index(&f, path);
     test_copy_file(path, copy);
     expect_touch(copy, VINDEX_OK);
     for (int i = 0; i < 2; i++) {
@@ -74,9 +80,7 @@ static void test_a_damaged_model_is_refused(void **state)
     struct view v;
     float axes[CODES_M * CODES_DIM];
     (void)state;
-    codes_index_create(&f, path);
-    put_all(&f);
-    codes_index_close(&f);
+    make_index(&f, path);
     for (size_t i = 0; i < sizeof axes / sizeof *axes; i++)
         axes[i] = model_value(1, PLANE_AXES, i);
     test_flip(path, find_bytes(path, (const unsigned char *)axes, sizeof axes) + 4000, 1);
@@ -93,9 +97,7 @@ static void test_new_codes_of_a_verified_segment_are_verified(void **state)
     const char *path = test_path("late.vdx"), *copy = test_path("late-copy.vdx");
     struct codes_index f;
     (void)state;
-    codes_index_create(&f, path);
-    put_all(&f);
-    codes_index_close(&f);
+    make_index(&f, path);
     test_copy_file(path, copy);
     f.store = test_open(copy, false);
     f.writer = test_session(f.store, true);
@@ -166,9 +168,7 @@ static void test_damaged_files_do_no_harm(void **state)
     struct codes_index f;
     struct rng rng;
     (void)state;
-    codes_index_create(&f, path);
-    put_all(&f);
-    codes_index_close(&f);
+    make_index(&f, path);
     int fd = open(path, O_RDONLY);
     off_t end = lseek(fd, 0, SEEK_END);
     close(fd);
