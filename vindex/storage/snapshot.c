@@ -162,29 +162,22 @@ static vindex_status segment_new(const struct config *config, uint64_t seq, stru
 static vindex_status read_segments(struct catalog *catalog, const struct snapshot_body *old,
                                    struct snapshot_body *body)
 {
-    unsigned char key[8] = {0};
-    enum catalog_seek how = SEEK_GE;
+    struct catalog_walk at = {.catalog = catalog, .table = TABLE_SEGMENTS};
     size_t capacity = 0;
     uint32_t cursor = 0;
     for (;;) {
-        struct catalog_entry entry;
-        vindex_status st = catalog_seek(catalog, TABLE_SEGMENTS, how, bytes_of(key, 8), &entry);
-        if (st != VINDEX_OK || !entry.value.data) return st;
-        if (entry.key.size != 8)
-            return vindex__corrupt("a segment's key has %zu bytes", entry.key.size);
-        memcpy(key, entry.key.data, 8);
-        how = SEEK_GT;
-
-        uint64_t seq = load_be64(key);
+        vindex_status st = vindex__walk_next(&at);
+        if (st != VINDEX_OK || !at.value.data) return st;
+        uint64_t seq = load_be64(at.key);
         if (seq == 0 || seq >= body->snapshot.state.next_seq)
             return vindex__corrupt("segment %llu has a number that was never given out",
                                    (unsigned long long)seq);
         if (!vindex__grow((void **)&body->segments, &capacity, body->n_segments + 1,
                           sizeof *body->segments))
             return vindex__nomem();
-        struct segment *segment = find_unchanged(old, &cursor, seq, entry.value);
+        struct segment *segment = find_unchanged(old, &cursor, seq, at.value);
         if (!segment) {
-            st = segment_new(&body->snapshot.config, seq, entry.value, &segment);
+            st = segment_new(&body->snapshot.config, seq, at.value, &segment);
             if (st != VINDEX_OK) return st;
             if (cursor < (old ? old->n_segments : 0) && old->segments[cursor]->seq == seq &&
                 memcmp(old->segments[cursor]->record.nonce, segment->record.nonce, NONCE_BYTES) ==
@@ -201,28 +194,24 @@ static vindex_status read_segments(struct catalog *catalog, const struct snapsho
 static vindex_status read_codes(struct catalog *catalog, const struct snapshot_body *old,
                                 struct snapshot_body *body)
 {
-    unsigned char key[8] = {0};
-    uint32_t at = 0, cursor = 0, n_old = old && old->codes ? old->n_segments : 0;
+    uint32_t i = 0, cursor = 0, n_old = old && old->codes ? old->n_segments : 0;
+    struct catalog_walk at = {.catalog = catalog, .table = TABLE_CODES};
     if (!body->model) return VINDEX_OK;
     body->codes = vindex__calloc(body->n_segments, sizeof *body->codes);
     if (!body->codes) return vindex__nomem();
-    for (enum catalog_seek how = SEEK_GE;; how = SEEK_GT) {
-        struct catalog_entry entry;
-        vindex_status st = catalog_seek(catalog, TABLE_CODES, how, bytes_of(key, 8), &entry);
-        if (st != VINDEX_OK || !entry.value.data) return st;
-        if (entry.key.size != 8)
-            return vindex__corrupt("the key of a segment's codes has %zu bytes", entry.key.size);
-        memcpy(key, entry.key.data, 8);
-        uint64_t seq = load_be64(key);
-        while (at < body->n_segments && body->segments[at]->seq < seq)
-            at++;
-        if (at == body->n_segments) return VINDEX_OK;
-        if (body->segments[at]->seq != seq) continue;
+    for (;;) {
+        vindex_status st = vindex__walk_next(&at);
+        if (st != VINDEX_OK || !at.value.data) return st;
+        uint64_t seq = load_be64(at.key);
+        while (i < body->n_segments && body->segments[i]->seq < seq)
+            i++;
+        if (i == body->n_segments) return VINDEX_OK;
+        if (body->segments[i]->seq != seq) continue;
         while (cursor < n_old && old->segments[cursor]->seq < seq)
             cursor++;
         bool was_there = cursor < n_old && old->segments[cursor]->seq == seq;
-        st = vindex__codes_acquire(entry.value, &body->segments[at]->record, &body->model->model,
-                                   was_there ? old->codes[cursor] : NULL, &body->codes[at]);
+        st = vindex__codes_acquire(at.value, &body->segments[i]->record, &body->model->model,
+                                   was_there ? old->codes[cursor] : NULL, &body->codes[i]);
         if (st != VINDEX_OK) return st;
     }
 }

@@ -137,22 +137,20 @@ static vindex_status read_rows(struct catalog *catalog, const struct config *con
                                struct tail *tail)
 {
     size_t row_bytes = vindex__config_row_bytes(config);
-    unsigned char key[8] = {0};
     uint64_t found = 0;
-    for (enum catalog_seek how = SEEK_GE;; how = SEEK_GT, found++) {
-        struct catalog_entry entry;
+    struct catalog_walk at = {.catalog = catalog, .table = TABLE_TAIL};
+    for (;; found++) {
         float norm;
         const void *row;
-        vindex_status st = catalog_seek(catalog, TABLE_TAIL, how, bytes_of(key, 8), &entry);
+        vindex_status st = vindex__walk_next(&at);
         if (st != VINDEX_OK) return st;
-        if (!entry.value.data) break;
-        if (entry.key.size != 8 || found == n)
+        if (!at.value.data) break;
+        if (found == n)
             return vindex__corrupt("the tail holds more than the %llu rows counted",
                                    (unsigned long long)n);
-        memcpy(key, entry.key.data, 8);
-        st = vindex__tail_decode(entry.value, config, &norm, &row);
+        st = vindex__tail_decode(at.value, config, &norm, &row);
         if (st != VINDEX_OK) return st;
-        tail_append(tail, load_id_key(key), norm, row, row_bytes);
+        tail_append(tail, load_id_key(at.key), norm, row, row_bytes);
     }
     if (found != n)
         return vindex__corrupt("the tail holds %llu rows, %llu were counted",
