@@ -105,9 +105,17 @@ enum plan_status {
     PLAN_ERROR
 };
 
-enum plan_status vindex__sql_plan(const struct plan_request *request, struct plan *plan);
+/** Whether a column is this one of the table's own. */
+static inline bool is_hidden(const struct schema *schema, int column, enum hidden_column which)
+{
+    return column == schema->n_columns + (int)which;
+}
 
-/** The text of a plan: as snprintf, returns the length without its end. */
+enum plan_status vindex__sql_plan(const struct plan_request *request, struct plan *plan);
+/** The vector column that a query names by itself, or by the table: the first. */
+int vindex__sql_query_column(const struct schema *schema, int column);
+
+/** The text of a plan (plan_text.c): as snprintf, returns the length without its end. */
 size_t vindex__sql_plan_print(const struct plan *plan, const struct schema *schema, char *out,
                               size_t size);
 

@@ -49,35 +49,51 @@ static bool decode(const uint8_t *data, size_t size, size_t n_levels, struct inp
     return true;
 }
 
-static void check(const struct input *in, const vkern_topk_table *table)
+/* NULL, or what is wrong with the answer. */
+static const char *check(const struct input *in, const vkern_topk_table *table)
 {
     const vindex_topk_options *o = &in->options;
     const size_t n = (size_t)o->len, k = (size_t)o->k, live = k < n ? k : n;
     const size_t size = type_bytes(o->type);
     int64_t *expected = malloc((live + 1) * 8), *ids = malloc((k + 1) * 8), count = 0;
     unsigned char *values = malloc((k + 1) * size);
+    const char *wrong = NULL;
     vindex_topk_output out = VINDEX_TOPK_OUTPUT_INIT;
 
     out.ids = ids, out.values = values, out.counts = &count;
-    if (run_topk(table, o, in->x, NULL, NULL, &out) != VINDEX_OK) abort();
     plain_best(o->type, in->x, n, live, (o->flags & VINDEX_TOPK_MIN) != 0, o->nan, expected);
-    if (count != (int64_t)live || memcmp(ids, expected, live * 8) != 0) abort();
-    for (size_t i = 0; i < live; i++)
-        if (memcmp(values + i * size, in->x + (size_t)ids[i] * size, size) != 0) abort();
-    for (size_t i = live; i < k; i++)
-        if (ids[i] != -1) abort();
+    if (run_topk(table, o, in->x, NULL, NULL, &out) != VINDEX_OK)
+        wrong = "the selection was refused";
+    else if (count != (int64_t)live)
+        wrong = "another number of elements";
+    else if (memcmp(ids, expected, live * 8) != 0)
+        wrong = "other positions than the plain reference's";
+    for (size_t i = 0; i < live && !wrong; i++)
+        if (memcmp(values + i * size, in->x + (size_t)ids[i] * size, size) != 0)
+            wrong = "a value is not the element at its position";
+    for (size_t i = live; i < k && !wrong; i++)
+        if (ids[i] != -1) wrong = "a place beyond the elements is not padded";
     free(expected), free(ids), free(values);
+    return wrong;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* NULL, or what is wrong with the selection that these bytes ask for. */
+static const char *find_fault(const uint8_t *data, size_t size)
 {
     static vkern_topk_table levels[3];
     static size_t n_levels;
     struct input in;
+    const char *wrong;
 
     if (n_levels == 0) n_levels = all_levels(levels);
-    if (!decode(data, size, n_levels, &in)) return 0;
-    check(&in, &levels[in.level]);
+    if (!decode(data, size, n_levels, &in)) return NULL;
+    wrong = check(&in, &levels[in.level]);
     guarded_free(in.x, (size_t)in.options.len * type_bytes(in.options.type));
+    return wrong;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (find_fault(data, size)) abort();
     return 0;
 }

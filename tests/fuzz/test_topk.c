@@ -31,7 +31,8 @@ static void the_corpus_passes(void **state)
         for (uint8_t level = 0; level < 3 && size > 2;
              level++) { /* the options' bits of the level */
             bytes[2] = (uint8_t)((bytes[2] & 3) | level << 2);
-            LLVMFuzzerTestOneInput(bytes, size);
+            const char *fault = find_fault(bytes, size);
+            if (fault) fail_msg("%s, level %u: %s", entry->d_name, level, fault);
         }
         fclose(file);
         n++;
@@ -52,7 +53,8 @@ static void rows_by_chance_pass(void **state)
         for (size_t i = 0; i < size; i++)
             bytes[i] = (uint8_t)vindex__rng_next(&rng);
         if (row % 500) bytes[4] &= 1, bytes[6] = 0; /* mostly up to 512 elements */
-        LLVMFuzzerTestOneInput(bytes, size);
+        const char *fault = find_fault(bytes, size);
+        if (fault) fail_msg("row %d: %s", row, fault);
     }
 }
 

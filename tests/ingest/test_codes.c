@@ -415,13 +415,14 @@ static void open_up(const char *path, struct surgery *s)
     struct bytes record;
     uint64_t stamp;
     assert_int_equal(vindex__store_open(path, false, &s->store), VINDEX_OK);
+    vindex__store_set_verified(s->store); /* a copy of what is sound: what is wrong comes now */
     assert_int_equal(vindex__session_open(s->store, true, &s->session), VINDEX_OK);
     assert_int_equal(catalog_refresh(s->session.catalog, &stamp), VINDEX_OK);
     assert_int_equal(vindex__read_head(s->session.catalog, &s->config, &s->state), VINDEX_OK);
     get(s, TABLE_CONFIG, "model", 5, &record);
     assert_int_equal(vindex__model_decode(record, &s->model), VINDEX_OK);
-    assert_int_equal(catalog_seek(s->session.catalog, TABLE_CODES, SEEK_GE, bytes_of("", 0), &entry),
-                     VINDEX_OK);
+    assert_int_equal(
+        catalog_seek(s->session.catalog, TABLE_CODES, SEEK_GE, bytes_of("", 0), &entry), VINDEX_OK);
     assert_int_equal(entry.key.size, 8);
     memcpy(s->seq, entry.key.data, 8);
     assert_int_equal(vindex__codes_decode(entry.value, &s->codes), VINDEX_OK);
@@ -430,9 +431,9 @@ static void open_up(const char *path, struct surgery *s)
 static void put(struct surgery *s, enum catalog_table table, const void *key, size_t size,
                 const void *record, size_t record_size)
 {
-    assert_int_equal(catalog_put(s->session.catalog, table, bytes_of(key, size),
-                                 bytes_of(record, record_size)),
-                     VINDEX_OK);
+    assert_int_equal(
+        catalog_put(s->session.catalog, table, bytes_of(key, size), bytes_of(record, record_size)),
+        VINDEX_OK);
 }
 
 static void commit(struct surgery *s)
@@ -549,7 +550,8 @@ static void the_audits_are_of_a_newer_library(struct surgery *s)
 static const struct damage {
     const char *name;
     void (*inflict)(struct surgery *s);
-    bool is_foreign; /* the file is then one that another hand has touched: its checksums are looked at */
+    bool
+        is_foreign; /* the file is then one that another hand has touched: its checksums are looked at */
 } damages[] = {
     {"a c4 block is lost", a_c4_block_is_lost, false},
     {"a c8 block is lost", a_c8_block_is_lost, false},
@@ -566,16 +568,39 @@ static const struct damage {
 };
 enum { N_DAMAGES = sizeof damages / sizeof *damages };
 
-/* An index with codes; rows are removed after training until n_rows are left. Damaged, and open again. */
-static vindex *open_damaged(const char *path, int64_t n_rows, const struct damage *damage)
+/* An index with codes; rows are removed after training until n_rows are left. */
+static void make_sound(const char *path, int64_t n_rows)
 {
-    struct surgery s;
     vindex *index = create(path, VINDEX_FLOAT, VINDEX_L2, DIM);
     insert(index, DIM, 0, 6000, 1, 0);
     optimize(index, 0);
     assert_all_coded(index);
     remove_every(index, n_rows, 6000, 1);
     vindex_close(index);
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    size_t size = 0;
+    unsigned char *bytes = NULL;
+    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
+    assert_true(in && out);
+    assert_int_equal(fseek(in, 0, SEEK_END), 0);
+    size = (size_t)ftell(in);
+    bytes = malloc(size);
+    rewind(in);
+    assert_true(bytes && fread(bytes, 1, size, in) == size && fwrite(bytes, 1, size, out) == size);
+    fclose(in);
+    assert_int_equal(fclose(out), 0);
+    free(bytes);
+}
+
+/* A copy of `sound`, damaged, and open again. */
+static vindex *open_damaged(const char *path, const char *sound, const struct damage *damage)
+{
+    struct surgery s;
+    vindex *index = NULL;
+    copy_file(sound, path);
     open_up(path, &s);
     damage->inflict(&s);
     sew_up(&s);
@@ -589,11 +614,13 @@ static vindex *open_damaged(const char *path, int64_t n_rows, const struct damag
 static void optimize_mends_what_is_damaged(void **state)
 {
     (void)state;
-    char path[256];
+    char path[256], sound[256];
     model_path(path, sizeof path, "codes-damage");
+    model_path(sound, sizeof sound, "codes-sound");
+    make_sound(sound, 5500);
     for (int i = 0; i < N_DAMAGES; i++) {
-        vindex *index = open_damaged(path, 5500, &damages[i]);
-        insert_as(index, false, DIM, 20000, 10, 2, 0); /* commits are not refused */
+        vindex *index = open_damaged(path, sound, &damages[i]);
+        insert_as(index, false, DIM, 20000, 10, 2, 0);   /* commits are not refused */
         insert_as(index, false, DIM, 40000, 5000, 2, 0); /* with a segment neither */
         optimize(index, 0);
         assert_all_coded(index);
@@ -604,16 +631,19 @@ static void optimize_mends_what_is_damaged(void **state)
         vindex_close(index);
         model_unlink(path);
     }
+    model_unlink(sound);
 }
 
 static void a_damaged_model_of_few_rows_is_dropped(void **state)
 {
     (void)state;
-    char path[256];
+    char path[256], sound[256];
     struct codes_found found;
     model_path(path, sizeof path, "codes-damage");
+    model_path(sound, sizeof sound, "codes-sound");
+    make_sound(sound, 4500);
     for (int i = 0; i < N_DAMAGES; i++) {
-        vindex *index = open_damaged(path, 4500, &damages[i]);
+        vindex *index = open_damaged(path, sound, &damages[i]);
         remove_every(index, 0, 3000, 1); /* too few for another */
         optimize(index, 0);
         assert_int_equal(stats_of(index).n_rows, 1500);
@@ -624,17 +654,20 @@ static void a_damaged_model_of_few_rows_is_dropped(void **state)
         vindex_close(index);
         model_unlink(path);
     }
+    model_unlink(sound);
 }
 
 static void damaged_codes_go_with_their_rows(void **state)
 {
     (void)state;
-    char path[256];
+    char path[256], sound[256];
     model_path(path, sizeof path, "codes-damage");
+    model_path(sound, sizeof sound, "codes-sound");
+    make_sound(sound, 5500);
     for (int i = 0; i < N_DAMAGES; i++) {
         for (int one_by_one = 0; one_by_one < 2; one_by_one++) {
             vindex_writer *writer = NULL;
-            vindex *index = open_damaged(path, 5500, &damages[i]);
+            vindex *index = open_damaged(path, sound, &damages[i]);
             if (one_by_one) {
                 remove_every(index, 0, 5500, 1);
             } else {
@@ -650,6 +683,7 @@ static void damaged_codes_go_with_their_rows(void **state)
             model_unlink(path);
         }
     }
+    model_unlink(sound);
 }
 
 int main(void)

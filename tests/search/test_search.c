@@ -346,13 +346,13 @@ static void assert_sound(const struct fixture *f, const vindex_hit *hits, size_t
 static void cancel_stops(void **state)
 {
     static const size_t batches[] = {1, 5, 300};
+    struct fixture f;
     (void)state;
+    setup(&f, VINDEX_FLOAT, VINDEX_IP, NATURE_TIES, 40000, 64);
     for (int i = 0; i < 18; i++) {
-        struct fixture f;
         int left = i % 3, asked_for = left;
         size_t nq = batches[i / 3 % 3], k = 10;
         vindex_hit *hits = malloc(nq * k * sizeof *hits);
-        setup(&f, VINDEX_FLOAT, VINDEX_IP, NATURE_TIES, 40000, 64);
         struct search_request request = request_of(&f, nq, k);
         request.n_threads = i < 9 ? 1 : 2;
         request.cancel = count_down;
@@ -366,9 +366,9 @@ static void cancel_stops(void **state)
         if (request.n_threads == 1) assert_true(f.report.n_scored < nq * f.shape.n);
         if (asked_for == 0) assert_int_equal(f.report.n_scored, 0);
         assert_sound(&f, hits, nq, k);
-        teardown(&f);
         free(hits);
     }
+    teardown(&f);
 }
 
 static void deadline_stops(void **state)

@@ -226,3 +226,13 @@ void test_kill(pid_t child)
     kill(child, SIGKILL);
     CHECK(waitpid(child, &status, 0) == child);
 }
+
+void test_flip(const char *path, off_t at, unsigned char mask)
+{
+    unsigned char byte = 0;
+    int fd = open(path, O_RDWR);
+    CHECK(fd >= 0 && pread(fd, &byte, 1, at) == 1);
+    byte ^= mask;
+    CHECK(pwrite(fd, &byte, 1, at) == 1);
+    close(fd);
+}

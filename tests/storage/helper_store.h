@@ -5,6 +5,8 @@
 #ifndef VINDEX_TESTS_STORAGE_HELPER_STORE_H
 #define VINDEX_TESTS_STORAGE_HELPER_STORE_H
 
+#include <sys/types.h>
+
 #include "common/cmocka.h"
 
 #include "storage/store.h"
@@ -44,5 +46,7 @@ void test_wait_ready(void);  /* in the parent */
 void test_kill(pid_t child); /* SIGKILL, and wait */
 
 void test_copy_file(const char *from, const char *to);
+/** Flip these bits of one byte of a file. */
+void test_flip(const char *path, off_t at, unsigned char mask);
 
 #endif

@@ -58,8 +58,10 @@ const char *file_path(const char *name)
 const char *file_write(const char *name, const void *bytes, size_t n_bytes)
 {
     const char *path = file_path(name);
-    FILE *file = fopen(path, "wb");
+    FILE *file;
 
+    unlink(path); /* some file systems write at once what replaces a file's contents: this is a new file */
+    file = fopen(path, "wb");
     assert_non_null(file);
     assert_int_equal(fwrite(bytes, 1, n_bytes, file), n_bytes);
     assert_int_equal(fclose(file), 0);

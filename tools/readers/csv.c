@@ -238,14 +238,6 @@ static void csv_close(struct reader *reader)
     free(reader->state);
 }
 
-/* Nine digits bring every float back exactly. */
-static bool csv_accepts(const struct format *format, uint32_t given, uint32_t *held)
-{
-    (void)format;
-    *held = rows_is_ids(given) ? ROWS_INT64 : VINDEX_FLOAT;
-    return true;
-}
-
 static vindex_status csv_begin(struct writer *writer, struct fault *fault)
 {
     vindex_status st = VINDEX_OK;
@@ -256,20 +248,6 @@ static vindex_status csv_begin(struct writer *writer, struct fault *fault)
         st = output_print(writer->output, fault, ",v%lu", (unsigned long)i);
     }
     return st == VINDEX_OK ? output_print(writer->output, fault, "\n") : st;
-}
-
-static vindex_status print_value(struct writer *writer, const void *rows, size_t at,
-                                 const char *before, struct fault *fault)
-{
-    int64_t id;
-    float value;
-
-    if (writer->type == ROWS_INT64) {
-        memcpy(&id, (const char *)rows + 8 * at, sizeof id);
-        return output_print(writer->output, fault, "%s%" PRId64, before, id);
-    }
-    memcpy(&value, (const char *)rows + 4 * at, sizeof value);
-    return output_print(writer->output, fault, "%s%.9g", before, value);
 }
 
 static vindex_status csv_write(struct writer *writer, size_t n_rows, const void *rows,
@@ -285,7 +263,7 @@ static vindex_status csv_write(struct writer *writer, size_t n_rows, const void 
             before = ",";
         }
         for (size_t j = 0; j < writer->dim && st == VINDEX_OK; j++) {
-            st = print_value(writer, rows, i * writer->dim + j, before, fault);
+            st = text_write_value(writer, rows, i * writer->dim + j, before, fault);
             before = ",";
         }
         if (st == VINDEX_OK) st = output_write(writer->output, "\n", 1, fault);
@@ -300,7 +278,7 @@ const struct format format_csv = {
     .open = csv_open,
     .read = csv_read,
     .close = csv_close,
-    .accepts = csv_accepts,
+    .accepts = text_accepts,
     .begin = csv_begin,
     .write = csv_write,
 };

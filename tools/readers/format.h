@@ -81,6 +81,14 @@ void dense_close(struct reader *reader);
 vindex_status dense_write(struct writer *writer, size_t n_rows, const void *rows,
                           const int64_t *ids, struct fault *fault);
 
+/* ---- text.c: values as text ---------------------------------------------------------------- */
+
+/** Numbers are held as floats, ids as whole numbers. */
+bool text_accepts(const struct format *format, uint32_t given, uint32_t *held);
+/** Value `at` of all that rows hold, behind the text `before`. */
+vindex_status text_write_value(struct writer *writer, const void *rows, size_t at,
+                               const char *before, struct fault *fault);
+
 /* ---- bytes of files are little endian but for idx ----------------------------------------- */
 
 static inline uint32_t little32(const uint8_t *bytes)

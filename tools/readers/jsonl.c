@@ -283,27 +283,6 @@ static void jsonl_close(struct reader *reader)
     free(reader->state);
 }
 
-static bool jsonl_accepts(const struct format *format, uint32_t given, uint32_t *held)
-{
-    (void)format;
-    *held = rows_is_ids(given) ? ROWS_INT64 : VINDEX_FLOAT;
-    return true;
-}
-
-static vindex_status print_value(struct writer *writer, const void *rows, size_t at,
-                                 const char *before, struct fault *fault)
-{
-    int64_t id;
-    float value;
-
-    if (writer->type == ROWS_INT64) {
-        memcpy(&id, (const char *)rows + 8 * at, sizeof id);
-        return output_print(writer->output, fault, "%s%" PRId64, before, id);
-    }
-    memcpy(&value, (const char *)rows + 4 * at, sizeof value);
-    return output_print(writer->output, fault, "%s%.9g", before, value);
-}
-
 static vindex_status jsonl_write(struct writer *writer, size_t n_rows, const void *rows,
                                  const int64_t *ids, struct fault *fault)
 {
@@ -314,7 +293,7 @@ static vindex_status jsonl_write(struct writer *writer, size_t n_rows, const voi
             st = output_print(writer->output, fault, "{\"id\":%" PRId64 ",\"vector\":", ids[i]);
         }
         for (size_t j = 0; j < writer->dim && st == VINDEX_OK; j++) {
-            st = print_value(writer, rows, i * writer->dim + j, j == 0 ? "[" : ",", fault);
+            st = text_write_value(writer, rows, i * writer->dim + j, j == 0 ? "[" : ",", fault);
         }
         if (st == VINDEX_OK) {
             st = output_print(writer->output, fault, writer->with_ids ? "]}\n" : "]\n");
@@ -330,6 +309,6 @@ const struct format format_jsonl = {
     .open = jsonl_open,
     .read = jsonl_read,
     .close = jsonl_close,
-    .accepts = jsonl_accepts,
+    .accepts = text_accepts,
     .write = jsonl_write,
 };

@@ -296,7 +296,6 @@ vindex_status vindex_calibrate(vindex *index, const vindex_vectors *queries,
 /* ---- optimize: rows as queries, and queries anew --------------------------------------------- */
 
 #define ROWS_ASKED 1000u /* a half per cent of loss shows in five of them */
-#define STALE 0.2        /* as in search/calibrate.c: audits older than that prove nothing */
 
 /* The live row of a number, counted over all parts. */
 static void locate(const struct snapshot *snapshot, uint64_t number, struct row_place *place)
@@ -393,7 +392,7 @@ static vindex_status kept_queries(struct audits_job *job, vindex_vectors *querie
 
 static bool has_changed(uint64_t then, uint64_t seq, const struct snapshot *snapshot)
 {
-    double allowed = STALE * (double)then;
+    double allowed = AUDITS_STALE * (double)then;
     return fabs((double)snapshot->n_live - (double)then) > allowed ||
            (double)vindex__rows_since(snapshot, seq) > allowed;
 }

@@ -56,14 +56,12 @@ static bool names_nothing(enum catalog_table table, vindex_status st)
 
 static vindex_status read_table(struct ingest *in, enum catalog_table table, struct nonces *nonces)
 {
-    unsigned char key[8] = {0}, nonce[NONCE_BYTES];
-    for (enum catalog_seek how = SEEK_GE;; how = SEEK_GT) {
-        struct catalog_entry entry;
-        vindex_status st = catalog_seek(in->session->catalog, table, how, bytes_of(key, 8), &entry);
-        if (st != VINDEX_OK || !entry.value.data) return st;
-        if (entry.key.size != 8) return vindex__corrupt("a segment's key has %zu bytes", entry.key.size);
-        memcpy(key, entry.key.data, 8);
-        st = nonce_of(in, table, entry.value, nonce);
+    unsigned char nonce[NONCE_BYTES];
+    struct catalog_walk at = {.catalog = in->session->catalog, .table = table};
+    for (;;) {
+        vindex_status st = vindex__walk_next(&at);
+        if (st != VINDEX_OK || !at.value.data) return st;
+        st = nonce_of(in, table, at.value, nonce);
         if (names_nothing(table, st)) continue;
         if (st == VINDEX_OK) st = add_nonce(nonces, nonce);
         if (st != VINDEX_OK) return st;

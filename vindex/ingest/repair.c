@@ -49,20 +49,15 @@ static vindex_status are_whole(struct ingest *in, const unsigned char key[8], st
 
 static vindex_status look_at_codes(struct ingest *in, bool checksum)
 {
-    unsigned char key[8] = {0};
-    for (enum catalog_seek how = SEEK_GE;; how = SEEK_GT) {
-        struct catalog_entry entry;
+    struct catalog_walk at = {.catalog = in->session->catalog, .table = TABLE_CODES};
+    for (;;) {
         bool is_whole = false;
-        vindex_status st =
-            catalog_seek(in->session->catalog, TABLE_CODES, how, bytes_of(key, 8), &entry);
-        if (st != VINDEX_OK || !entry.value.data) return st;
-        if (entry.key.size != 8)
-            return vindex__corrupt("the key of a segment's codes has %zu bytes", entry.key.size);
-        memcpy(key, entry.key.data, 8);
-        st = are_whole(in, key, entry.value, checksum, &is_whole);
+        vindex_status st = vindex__walk_next(&at);
+        if (st != VINDEX_OK || !at.value.data) return st;
+        st = are_whole(in, at.key, at.value, checksum, &is_whole);
         if (st == VINDEX_OK && !is_whole) {
             in->changed = true;
-            st = vindex__codes_drop(in, load_be64(key));
+            st = vindex__codes_drop(in, load_be64(at.key));
         }
         if (st != VINDEX_OK) return st;
     }

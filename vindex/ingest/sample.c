@@ -37,17 +37,12 @@ typedef vindex_status each_fn(struct sampler *sampler, const struct segment_reco
 
 static vindex_status each_segment(struct sampler *s, each_fn *each, const struct asking *asking)
 {
-    unsigned char key[8] = {0};
-    for (enum catalog_seek how = SEEK_GE;; how = SEEK_GT) {
-        struct catalog_entry entry;
+    struct catalog_walk at = {.catalog = s->session->catalog, .table = TABLE_SEGMENTS};
+    for (;;) {
         struct segment_record record;
-        vindex_status st =
-            catalog_seek(s->session->catalog, TABLE_SEGMENTS, how, bytes_of(key, 8), &entry);
-        if (st != VINDEX_OK || !entry.value.data) return st;
-        if (entry.key.size != 8)
-            return vindex__corrupt("a segment's key has %zu bytes", entry.key.size);
-        memcpy(key, entry.key.data, 8);
-        st = vindex__segment_decode(entry.value, s->config, &record);
+        vindex_status st = vindex__walk_next(&at);
+        if (st != VINDEX_OK || !at.value.data) return st;
+        st = vindex__segment_decode(at.value, s->config, &record);
         if (st == VINDEX_OK) st = vindex__ask(asking);
         if (st == VINDEX_OK) st = each(s, &record);
         if (st != VINDEX_OK) return st;

@@ -341,15 +341,11 @@ static vindex_status delete_table(struct ingest *in, enum catalog_table table)
 
 static vindex_status drop_all_segments(struct ingest *in)
 {
-    unsigned char key[8] = {0};
-    for (enum catalog_seek how = SEEK_GE;; how = SEEK_GT) {
-        struct catalog_entry entry;
-        vindex_status st =
-            catalog_seek(in->session->catalog, TABLE_SEGMENTS, how, bytes_of(key, 8), &entry);
-        if (st != VINDEX_OK || !entry.value.data) return st;
-        if (entry.key.size != 8) return vindex__corrupt("a segment's key has %zu bytes", entry.key.size);
-        memcpy(key, entry.key.data, 8);
-        st = vindex__segments_drop(in, load_be64(key));
+    struct catalog_walk at = {.catalog = in->session->catalog, .table = TABLE_SEGMENTS};
+    for (;;) {
+        vindex_status st = vindex__walk_next(&at);
+        if (st != VINDEX_OK || !at.value.data) return st;
+        st = vindex__segments_drop(in, load_be64(at.key));
         if (st != VINDEX_OK) return st;
     }
 }

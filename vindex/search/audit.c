@@ -34,8 +34,10 @@ struct target {
 /* One worker's memory, for one query at a time. */
 struct auditor {
     struct pace pace;
-    struct target *targets; /* [most]: all by id, then those in c4 parts by (score, position) */
+    struct target
+        *targets; /* [most]: all by distance or id, then those in c4 parts by (score, position) */
     size_t n_targets;
+    bool is_by_id;
     uint64_t *filter; /* of the targets' ids */
     uint64_t *found;
     float *scores, *kept, *dense, *projection;
@@ -109,6 +111,9 @@ static void find_in_part(struct auditor *auditor, const struct part *part, const
         find_in_ascending(auditor, part, mask);
         return;
     }
+    if (!auditor->is_by_id)
+        qsort(auditor->targets, auditor->n_targets, sizeof *auditor->targets, by_id);
+    auditor->is_by_id = true;
     for (uint32_t slot = 0; slot < part->n; slot++) {
         int64_t id = part_id(part, slot);
         if (bitmap_get(auditor->filter, hash(id)))
@@ -135,7 +140,7 @@ static size_t take_targets(struct auditor *auditor, const struct job *job, size_
     for (size_t i = 0; i < n; i++)
         bitmap_set(auditor->filter, hash(auditor->targets[i].id));
     auditor->n_targets = n;
-    qsort(auditor->targets, n, sizeof *auditor->targets, by_id);
+    auditor->is_by_id = false;
     return n_answers;
 }
 
@@ -265,11 +270,10 @@ static void audit_query(void *context, size_t q, uint32_t number)
     struct job *job = context;
     struct call *call = job->call;
     struct auditor *auditor = &job->auditors[number];
-    struct audit audit = {
-        .kind = job->kind,
-        .n_rows = call->n_live,
-        .next_seq = call->snapshot->state.next_seq,
-        .model = call->snapshot->model->nonce};
+    struct audit audit = {.kind = job->kind,
+                          .n_rows = call->n_live,
+                          .next_seq = call->snapshot->state.next_seq,
+                          .model = call->snapshot->model->nonce};
     const float *query = prepare_query(call, auditor, job->first + q);
 
     audit.depth = (uint32_t)take_targets(auditor, job, q);
@@ -279,8 +283,7 @@ static void audit_query(void *context, size_t q, uint32_t number)
     if (st != VINDEX_OK) vindex__stop_set(&call->stop, st);
 }
 
-/* ---- many
-   ---------------------------------------------------------------------------------------- */
+/* ---- many ---------------------------------------------------------------------------------- */
 
 static vindex_status lay_out(struct job *job, size_t n)
 {

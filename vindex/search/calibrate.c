@@ -1,11 +1,10 @@
 /*
- * calibrate.c - the audits of an index, and plans made from them. bound.c has the statistics, the header says what
- * is promised.
+ * calibrate.c - the audits of an index, and plans made from them. audit_rings.c keeps the audits, evidence.c says what
+ * they prove, bound.c has the statistics, the header says what is promised.
  *
- *     rows      1,024 rows of the index, asked as queries          -> may only be assumed by
- *     queries   the last 1,024 or 4,096 audited, given or live     -> may prove; an alarm forgets all but 32
- *     vectors   of the last queries                                -> optimize answers them again
- *     entries   what the audits say for a (k, target): one analysis, good until the audits have grown by a
+ *     audits    rows asked as queries                              -> may only be assumed by
+ *               queries, given or live                             -> may prove; an alarm forgets all but 32
+ *     entries   what the audits say for a (k, target): one verdict, good until the audits have grown by a
  *               sixteenth, so that a call costs a look into this table
  *
  * One mutex over all. Nothing is called back while it is held.
@@ -19,82 +18,21 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/status.h"
+#include "search/audit_rings.h"
+#include "search/evidence.h"
 
-#define ROWS_KEPT 1024u
-#define QUERIES_KEPT 1024u
-#define QUERIES_KEPT_MAX 4096u
 #define MANY_TARGET 0.998999 /* from here on 1,024 queries prove nothing; 0.999f is below 0.999 */
-#define VECTORS_KEPT 512u
-#define VECTORS_BYTES (8u << 20)
-#define N_ENTRIES 32u    /* plans in use at once */
-#define STALE 0.2        /* rows changed by more: losses of another index */
-#define VOID 0.5         /* rows newer by more: nothing to plan by */
-#define DRIFT 0.02       /* rows changed by more: look again at what is stale */
-#define WATCH 32u        /* live audits between two looks for an alarm */
+#define N_ENTRIES 32u        /* plans in use at once */
+#define DRIFT 0.02           /* rows changed by more: look again at what is stale */
+#define WATCH 32u            /* live audits between two looks for an alarm */
 #define ALARM 0.005      /* its level (tests/recall/test_slow_streams.c: how often it is false) */
 #define AUDIT_SHARE 0.02 /* of the time */
 
-/* ---- rings ----------------------------------------------------------------------------------- */
-
-struct item {
-    uint8_t kind;
-    bool is_stored;
-    uint16_t depth;
-    uint64_t n_rows, next_seq;
-    uint64_t vector; /* number of its vector + 1; 0 = none */
-    uint8_t effort[AUDIT_DEPTH_MAX];
-};
-
-/* The last n of all items added; number i (from 0) lies at i % capacity. */
-struct ring {
-    struct item *items;
-    size_t capacity, n;
-    uint64_t end; /* number of the next */
-};
-
-/* The i-th oldest. */
-static struct item *ring_at(const struct ring *ring, size_t i)
-{
-    return &ring->items[(ring->end - ring->n + i) % ring->capacity];
-}
-
-static vindex_status ring_reserve(struct ring *ring, size_t capacity)
-{
-    if (capacity <= ring->capacity) return VINDEX_OK;
-    struct item *items = vindex__calloc(capacity, sizeof *items);
-    if (!items) return vindex__nomem();
-    for (size_t i = 0; i < ring->n; i++)
-        items[(ring->end - ring->n + i) % capacity] = *ring_at(ring, i);
-    vindex__free(ring->items);
-    ring->items = items;
-    ring->capacity = capacity;
-    return VINDEX_OK;
-}
-
-static struct item *ring_push(struct ring *ring)
-{
-    if (ring->n < ring->capacity) ring->n++;
-    return &ring->items[ring->end++ % ring->capacity];
-}
-
-/* ---- what the audits say for one (k, a) ------------------------------------------------------ */
-
-/* A step and what was found there. step EFFORT_NONE: there is none. */
-struct choice {
-    uint32_t step;
-    enum basis basis;
-    uint64_t n;
-    double mean, bound; /* of the loss; bound 1 where nothing was proven */
-};
-
 struct entry {
-    size_t k;             /* 0: free */
-    double prove, assume; /* the losses allowed */
-    uint64_t used;        /* clock of the last use */
-    /* Good for these audits: */
-    uint64_t generation, n_rows, next_seq, n_queries;
-    struct choice proven, assumed;
-    const char *reason; /* why not assumed */
+    struct question question; /* k 0: free */
+    uint64_t used;            /* clock of the last use */
+    struct verdict verdict;
+    uint64_t generation, n_rows, next_seq, n_queries; /* the verdict is over these audits */
     /* The plan in use, held against what is audited later. */
     bool is_watched;
     uint32_t step;
@@ -105,12 +43,8 @@ struct entry {
 
 struct calibration {
     pthread_mutex_t mutex;
-    uint32_t dim;
     unsigned char model[NONCE_BYTES];
-    struct ring rows, queries;
-    float *vectors; /* [n_vectors_max, dim]; number i lies at i % n_vectors_max */
-    size_t n_vectors_max, n_vectors;
-    uint64_t vectors_end;
+    struct audit_rings audits;
     struct rng rng;
     uint64_t generation; /* moves where audits are forgotten or replaced */
     uint64_t n_queries_added, n_live_added;
@@ -120,236 +54,47 @@ struct calibration {
     struct entry entries[N_ENTRIES];
 };
 
-/* Sums of losses, in rows missed, over audits, for every step from `first` on: fewer than k rows are not reranked. */
-struct tally {
-    size_t k;
-    uint32_t first;
-    uint64_t n;
-    uint64_t sum[EFFORT_STEPS], square[EFFORT_STEPS];
-};
-
-static void tally_add(struct tally *tally, const struct item *item)
-{
-    uint16_t found[EFFORT_STEPS] = {0};
-    uint32_t step = 0;
-    uint64_t missed = 0;
-    if (item->depth < tally->k) return;
-    for (size_t i = 0; i < tally->k; i++) {
-        found[item->effort[i]]++;
-        if (item->effort[i] > step) step = item->effort[i];
-    }
-    for (; step > tally->first; step--) {
-        missed += found[step];
-        tally->sum[step - 1] += missed;
-        tally->square[step - 1] += missed * missed;
-    }
-    tally->n++;
-}
-
-static struct loss loss_of(uint64_t n, uint64_t sum, uint64_t square, size_t k)
-{
-    struct loss loss = {.n = n};
-    if (n == 0) return loss;
-    double count = (double)n * (double)k;
-    loss.mean = (double)sum / count;
-    loss.variance = (double)square / (count * (double)k) - loss.mean * loss.mean;
-    if (loss.variance < 0) loss.variance = 0;
-    return loss;
-}
-
-static struct loss tally_loss(const struct tally *tally, uint32_t step)
-{
-    return loss_of(tally->n, tally->sum[step], tally->square[step], tally->k);
-}
-
-/* The rows as they are now, and how many of them came after one commit (asked again and again for the same). */
-struct now {
-    uint64_t n_rows;
-    const struct snapshot *snapshot;
-    uint64_t seq, n_newer; /* n_newer: of segments from seq on */
-};
-
-static struct now now_of(const struct effort_ask *ask)
-{
-    return (struct now){ask->n_rows, ask->snapshot, UINT64_MAX, 0};
-}
-
-static uint64_t rows_since(struct now *now, uint64_t seq)
-{
-    if (now->seq == seq) return now->n_newer;
-    now->seq = seq;
-    now->n_newer = now->snapshot ? vindex__rows_since(now->snapshot, seq) : 0;
-    return now->n_newer;
-}
-
-/* Its losses are those of other rows. */
-static bool is_stale(const struct item *item, struct now *now)
-{
-    double then = (double)item->n_rows;
-    return fabs((double)now->n_rows - then) > STALE * then ||
-           (double)rows_since(now, item->next_seq) > STALE * then;
-}
-
-static bool is_void(const struct item *item, struct now *now)
-{
-    return (double)rows_since(now, item->next_seq) > VOID * (double)item->n_rows;
-}
-
-/* The smallest step proven to lose at most a. */
-static struct choice prove(const struct tally *tally, double a)
-{
-    struct choice choice = {.step = EFFORT_NONE, .basis = BASIS_QUERIES, .n = tally->n, .bound = 1};
-    bool is_within = false;
-    double beta = 1;
-    if (tally->n < COLD_AUDITS) return choice;
-    for (uint32_t step = tally->first; step < EFFORT_NONE; step++) {
-        struct loss loss = tally_loss(tally, step);
-        if (vindex__loss_beta_within(&loss, a)) {
-            is_within = true;
-            beta = fmin(beta, vindex__loss_beta(&loss));
-        }
-        if (!is_within || vindex__loss_floor(&loss) > a) continue;
-        choice.step = step;
-        choice.mean = loss.mean;
-        choice.bound = fmax(beta, vindex__loss_floor(&loss));
-        break;
-    }
-    return choice;
-}
-
-/* The smallest step whose floor is at most a; *can: the audits are enough for it. */
-static uint32_t least_floor(const struct tally *tally, double a, bool *can)
-{
-    uint32_t step = tally->first;
-    *can = (double)(tally->n + 1) * a >= 1;
-    for (; *can && step < EFFORT_NONE; step++) {
-        struct loss loss = tally_loss(tally, step);
-        if (vindex__loss_floor(&loss) <= a) break;
-    }
-    return *can ? step : EFFORT_NONE;
-}
-
-/*
- * In the flat layout a rerank of twice the rows costs little beside the scan, and what is only assumed is most often
- * short because the queries are harder than the rows: an octave is added to every assumption.
- */
-#define ASSUMED_STEPS 8u
-
-static struct choice assume(const struct entry *entry, const struct tally *rows,
-                            const struct tally *fresh, const struct tally *stale,
-                            const char **reason)
-{
-    struct choice choice = {.step = EFFORT_NONE, .bound = 1};
-    bool can_rows, can_stale;
-    uint32_t by_rows = least_floor(rows, entry->assume, &can_rows);
-    uint32_t by_stale = least_floor(stale, entry->assume, &can_stale);
-    *reason = rows->n + stale->n + fresh->n ? "too few audits for this target" : "no audits";
-    if (!can_rows && !can_stale) return choice;
-
-    uint32_t step = !can_stale           ? by_rows
-                    : !can_rows          ? by_stale
-                    : by_rows > by_stale ? by_rows
-                                         : by_stale;
-    *reason = "no effort was enough for the audits";
-    if (step == EFFORT_NONE) return choice;
-    struct loss loss = tally_loss(fresh, step);
-    *reason = "the queries contradict the rows";
-    if (vindex__loss_exceeds(&loss, entry->prove, 0.01)) return choice;
-    while (step < EFFORT_NONE && tally_loss(fresh, step).mean > entry->assume)
-        step++;
-    *reason = "no effort was enough for the audits";
-    if (step + ASSUMED_STEPS >= EFFORT_NONE) return choice;
-
-    const struct tally *from = can_rows ? rows : stale;
-    *reason = NULL;
-    choice.step = step + ASSUMED_STEPS;
-    choice.basis = can_rows ? BASIS_ROWS : BASIS_QUERIES;
-    choice.n = from->n;
-    choice.mean = fmax(tally_loss(from, choice.step).mean, tally_loss(fresh, choice.step).mean);
-    return choice;
-}
-
-/* The smallest step that loses at most a of the audits' rows on the mean. */
-static uint32_t least_mean(const struct tally *tally, double a)
-{
-    uint32_t step = tally->first;
-    while (step < EFFORT_NONE && tally_loss(tally, step).mean > a)
-        step++;
-    return step;
-}
-
-static void tally_all(const struct calibration *c, struct now *now, struct tally *rows,
-                      struct tally *fresh, struct tally *stale)
-{
-    for (size_t i = 0; i < c->rows.n; i++) {
-        const struct item *item = ring_at(&c->rows, i);
-        if (!is_void(item, now)) tally_add(rows, item);
-    }
-    for (size_t i = 0; i < c->queries.n; i++) {
-        const struct item *item = ring_at(&c->queries, i);
-        if (!is_void(item, now)) tally_add(is_stale(item, now) ? stale : fresh, item);
-    }
-}
-
-/*
- * How many steps harder the queries are than the rows, by answers beyond the k-th: 32 queries say little of their
- * first answers, and much of their first hundred.
- */
-#define FAR_K 100u
-
-static uint32_t excess_steps(const struct calibration *c, const struct entry *entry, struct now *now)
-{
-    struct tally rows = {.k = FAR_K, .first = vindex__effort_of(FAR_K)}, fresh = rows, stale = rows;
-    tally_all(c, now, &rows, &fresh, &stale);
-    if (rows.n == 0 || fresh.n == 0) return 0;
-    uint32_t of_rows = least_mean(&rows, entry->assume), of_queries = least_mean(&fresh, entry->assume);
-    return of_queries > of_rows ? of_queries - of_rows : 0;
-}
-
-static void analyse(struct calibration *c, struct entry *entry, struct now *now)
-{
-    struct tally rows = {.k = entry->k, .first = vindex__effort_of(entry->k)}, fresh = rows,
-                 stale = rows;
-    tally_all(c, now, &rows, &fresh, &stale);
-    entry->generation = c->generation;
-    entry->n_rows = now->n_rows;
-    entry->next_seq = now->snapshot ? now->snapshot->state.next_seq : 0;
-    entry->n_queries = c->n_queries_added;
-    entry->proven = prove(&fresh, entry->prove);
-    entry->assumed = assume(entry, &rows, &fresh, &stale, &entry->reason);
-    if (entry->assumed.step == EFFORT_NONE || entry->k >= FAR_K) return;
-    entry->assumed.step += excess_steps(c, entry, now);
-    if (entry->assumed.step > EFFORT_NONE) entry->assumed.step = EFFORT_NONE;
-    if (entry->assumed.step == EFFORT_NONE) entry->reason = "no effort was enough for the audits";
-}
-
 /* ---- the table of plans ---------------------------------------------------------------------- */
 
 static bool is_good(const struct calibration *c, const struct entry *entry, struct now *now)
 {
     uint64_t grown = c->n_queries_added - entry->n_queries;
     double drift = DRIFT * (double)entry->n_rows;
-    return entry->generation == c->generation && grown * 16 <= c->queries.n &&
+    return entry->generation == c->generation && grown * 16 <= c->audits.queries.n &&
            fabs((double)now->n_rows - (double)entry->n_rows) <= drift &&
-           (double)rows_since(now, entry->next_seq) <= drift;
+           (double)vindex__now_newer(now, entry->next_seq) <= drift;
 }
 
-static struct entry *find_entry(struct calibration *c, size_t k, double prove_a, double assume_a,
+static void weigh(struct calibration *c, struct entry *entry, struct now *now)
+{
+    entry->verdict = vindex__evidence_weigh(&c->audits, &entry->question, now);
+    entry->generation = c->generation;
+    entry->n_rows = now->n_rows;
+    entry->next_seq = now->snapshot ? now->snapshot->state.next_seq : 0;
+    entry->n_queries = c->n_queries_added;
+}
+
+static bool is_same(const struct question *a, const struct question *b)
+{
+    return a->k == b->k && a->prove == b->prove && a->assume == b->assume;
+}
+
+static struct entry *find_entry(struct calibration *c, struct question question,
                                 const struct effort_ask *ask)
 {
-    struct now now = now_of(ask);
+    struct now now = vindex__now_of(ask);
     struct entry *entry = NULL, *oldest = &c->entries[0];
     for (size_t i = 0; i < N_ENTRIES && !entry; i++) {
         struct entry *e = &c->entries[i];
-        if (e->k == k && e->prove == prove_a && e->assume == assume_a) entry = e;
+        if (is_same(&e->question, &question)) entry = e;
         if (e->used < oldest->used) oldest = e;
     }
     if (!entry) {
         entry = oldest;
-        *entry = (struct entry){.k = k, .prove = prove_a, .assume = assume_a};
-        analyse(c, entry, &now);
+        *entry = (struct entry){.question = question};
+        weigh(c, entry, &now);
     } else if (!is_good(c, entry, &now)) {
-        analyse(c, entry, &now);
+        weigh(c, entry, &now);
     }
     entry->used = ++c->clock;
     return entry;
@@ -405,7 +150,7 @@ static void plan_choice(const struct choice *choice, uint32_t state, const char 
 /* The answers are exact anyway: they are learnt from until the ring is full, then now and then. */
 static uint32_t cold_queries(struct calibration *c, uint32_t n)
 {
-    bool is_full = c->queries.capacity && c->queries.n == c->queries.capacity;
+    bool is_full = c->audits.queries.capacity && c->audits.queries.n == c->audits.queries.capacity;
     return !is_full ? n : vindex__rng_unit(&c->rng) < AUDIT_SHARE ? 1 : 0;
 }
 
@@ -413,32 +158,33 @@ static void plan_unfiltered(struct calibration *c, const struct effort_ask *ask,
                             struct effort_plan *plan)
 {
     double a = 1 - ask->target;
-    struct entry *entry = find_entry(c, ask->k, a, a / 2, ask);
-    uint64_t n_fresh = entry->proven.n + (c->n_queries_added - entry->n_queries);
+    struct entry *entry = find_entry(c, (struct question){ask->k, a, a / 2}, ask);
+    uint64_t n_fresh = entry->verdict.proven.n + (c->n_queries_added - entry->n_queries);
     uint32_t n_cold = c->n_cold               ? c->n_cold
                       : n_fresh < COLD_AUDITS ? COLD_AUDITS - (uint32_t)n_fresh
                                               : 0;
-    bool is_proven = entry->proven.step != EFFORT_NONE && c->n_cold == 0;
+    bool is_proven = entry->verdict.proven.step != EFFORT_NONE && c->n_cold == 0;
 
     if (is_proven) {
-        plan_choice(&entry->proven, VINDEX_STATE_PROVEN, "proven by queries", ask, plan);
+        plan_choice(&entry->verdict.proven, VINDEX_STATE_PROVEN, "proven by queries", ask, plan);
     } else if (ask->strict) {
         plan_exact(plan, "not proven yet");
         plan->n_cold = ask->may_audit ? cold_queries(c, COLD_AUDITS) : 0;
     } else if (n_cold && ask->may_audit) {
         plan_exact(plan, "cold start");
         plan->n_cold = cold_queries(c, n_cold);
-    } else if (entry->assumed.step != EFFORT_NONE) {
-        plan_choice(&entry->assumed, VINDEX_STATE_ASSUMED,
-                    entry->assumed.basis == BASIS_ROWS ? "not proven for your queries"
-                                                       : "not proven for the rows as they are now",
+    } else if (entry->verdict.assumed.step != EFFORT_NONE) {
+        plan_choice(&entry->verdict.assumed, VINDEX_STATE_ASSUMED,
+                    entry->verdict.assumed.basis == BASIS_ROWS
+                        ? "not proven for your queries"
+                        : "not proven for the rows as they are now",
                     ask, plan);
     } else {
-        plan_exact(plan, entry->reason);
+        plan_exact(plan, entry->verdict.reason);
         plan->n_cold = ask->may_audit ? cold_queries(c, COLD_AUDITS) : 0;
     }
     if (plan->k_prime) {
-        watch(c, entry, is_proven ? entry->proven.step : entry->assumed.step);
+        watch(c, entry, is_proven ? entry->verdict.proven.step : entry->verdict.assumed.step);
         if (entry->n_recall) plan->measured = entry->recall_sum / (double)entry->n_recall;
     }
 }
@@ -448,15 +194,17 @@ static void plan_filtered(struct calibration *c, const struct effort_ask *ask, s
                           struct effort_plan *plan)
 {
     double a = (1 - ask->target) / 2;
-    struct entry *entry = find_entry(c, k, a, a, ask);
+    struct entry *entry = find_entry(c, (struct question){k, a, a}, ask);
     if (ask->strict)
         plan_exact(plan, "not proven under a filter");
-    else if (entry->proven.step != EFFORT_NONE && c->n_cold == 0)
-        plan_choice(&entry->proven, VINDEX_STATE_ASSUMED, "not proven under a filter", ask, plan);
-    else if (entry->assumed.step != EFFORT_NONE)
-        plan_choice(&entry->assumed, VINDEX_STATE_ASSUMED, "not proven under a filter", ask, plan);
+    else if (entry->verdict.proven.step != EFFORT_NONE && c->n_cold == 0)
+        plan_choice(&entry->verdict.proven, VINDEX_STATE_ASSUMED, "not proven under a filter", ask,
+                    plan);
+    else if (entry->verdict.assumed.step != EFFORT_NONE)
+        plan_choice(&entry->verdict.assumed, VINDEX_STATE_ASSUMED, "not proven under a filter", ask,
+                    plan);
     else
-        plan_exact(plan, entry->reason);
+        plan_exact(plan, entry->verdict.reason);
 }
 
 static void plan_locked(struct calibration *c, const struct effort_ask *ask,
@@ -485,8 +233,8 @@ void vindex__calibration_plan(struct calibration *c, const struct effort_ask *as
     assert(ask->selectivity >= 0 && ask->selectivity <= 1);
     pthread_mutex_lock(&c->mutex);
     /* No memory for more: the ring stays as it is, and proves less. */
-    if (ask->target >= MANY_TARGET && c->queries.n == QUERIES_KEPT)
-        (void)ring_reserve(&c->queries, QUERIES_KEPT_MAX);
+    if (ask->target >= MANY_TARGET && c->audits.queries.n == QUERIES_KEPT)
+        (void)vindex__ring_reserve(&c->audits.queries, QUERIES_KEPT_MAX);
     plan_locked(c, ask, plan);
     pthread_mutex_unlock(&c->mutex);
 }
@@ -501,22 +249,22 @@ bool vindex__calibration_draw(struct calibration *c, double ratio)
 
 /* ---- live audits: what was measured, and the alarm ------------------------------------------- */
 
-static uint64_t missed_rows(const struct item *item, size_t k, uint32_t step)
+static uint64_t missed_rows(const struct kept_audit *audit, size_t k, uint32_t step)
 {
     uint64_t missed = 0;
     for (size_t i = 0; i < k; i++)
-        missed += item->effort[i] > step;
+        missed += audit->effort[i] > step;
     return missed;
 }
 
 /* Each plan is judged by the audit before it learns from it. */
-static void measure(struct calibration *c, const struct item *item)
+static void measure(struct calibration *c, const struct kept_audit *audit)
 {
     for (size_t i = 0; i < N_ENTRIES; i++) {
         struct entry *entry = &c->entries[i];
-        if (!entry->is_watched || item->depth < entry->k) continue;
-        entry->recall_sum +=
-            1 - (double)missed_rows(item, entry->k, entry->step) / (double)entry->k;
+        if (!entry->is_watched || audit->depth < entry->question.k) continue;
+        entry->recall_sum += 1 - (double)missed_rows(audit, entry->question.k, entry->step) /
+                                     (double)entry->question.k;
         entry->n_recall++;
     }
 }
@@ -525,15 +273,15 @@ static void measure(struct calibration *c, const struct item *item)
 static bool is_contradicted(const struct calibration *c, const struct entry *entry, uint64_t n_live)
 {
     uint64_t n = 0, sum = 0, square = 0, window = WATCH;
-    for (size_t i = c->queries.n; i-- > 0 && n < n_live;) {
-        const struct item *item = ring_at(&c->queries, i);
-        if (item->kind != AUDIT_LIVE || item->depth < entry->k) continue;
-        uint64_t missed = missed_rows(item, entry->k, entry->step);
+    for (size_t i = c->audits.queries.n; i-- > 0 && n < n_live;) {
+        const struct kept_audit *audit = ring_at(&c->audits.queries, i);
+        if (audit->kind != AUDIT_LIVE || audit->depth < entry->question.k) continue;
+        uint64_t missed = missed_rows(audit, entry->question.k, entry->step);
         sum += missed;
         square += missed * missed;
         if (++n < window) continue;
-        struct loss loss = loss_of(n, sum, square, entry->k);
-        if (vindex__loss_exceeds(&loss, entry->prove, ALARM)) return true;
+        struct loss loss = vindex__loss_of(n, sum, square, entry->question.k);
+        if (vindex__loss_exceeds(&loss, entry->question.prove, ALARM)) return true;
         window *= 2;
     }
     return false;
@@ -551,73 +299,30 @@ static bool must_alarm(const struct calibration *c)
     return false;
 }
 
-static void forget_vectors_before(struct calibration *c, uint64_t number)
-{
-    uint64_t first = c->vectors_end - c->n_vectors;
-    if (number > first) c->n_vectors = (size_t)(c->vectors_end - number);
-}
-
 static void forget_plans(struct calibration *c)
 {
     c->generation++;
     for (size_t i = 0; i < N_ENTRIES; i++)
-        c->entries[i] = (struct entry){.k = 0};
+        c->entries[i] = (struct entry){.used = 0};
 }
 
 static void alarm(struct calibration *c)
 {
     c->n_alarms++;
     c->n_cold = COLD_AUDITS;
-    if (c->queries.n > WATCH) c->queries.n = WATCH;
-    for (size_t i = 0; i < c->queries.n; i++)
-        if (ring_at(&c->queries, i)->vector) {
-            forget_vectors_before(c, ring_at(&c->queries, i)->vector - 1);
-            break;
-        }
+    vindex__rings_keep_last(&c->audits, WATCH);
     forget_plans(c);
 }
 
 /* ---- adding ---------------------------------------------------------------------------------- */
 
-/* The number of the copy + 1; 0: not kept. */
-static uint64_t keep_vector(struct calibration *c, const float *query)
-{
-    if (!query) return 0;
-    if (!c->vectors) c->vectors = vindex__calloc(c->n_vectors_max, sizeof(float) * c->dim);
-    if (!c->vectors) return 0; /* only a later optimize has less to go by */
-    memcpy(c->vectors + c->vectors_end % c->n_vectors_max * c->dim, query, sizeof(float) * c->dim);
-    if (c->n_vectors < c->n_vectors_max) c->n_vectors++;
-    return ++c->vectors_end;
-}
-
-/* The item's vector, or NULL: it had none, or it was overwritten. */
-static const float *vector_of(const struct calibration *c, const struct item *item)
-{
-    if (item->vector == 0 || c->vectors_end - (item->vector - 1) > c->n_vectors) return NULL;
-    return c->vectors + (item->vector - 1) % c->n_vectors_max * c->dim;
-}
-
 static vindex_status add_locked(struct calibration *c, const struct audit *audit,
                                 const float *query, bool *is_alarm)
 {
-    bool is_row = audit->kind == AUDIT_ROW;
-    struct ring *ring = is_row ? &c->rows : &c->queries;
-    bool is_full = ring->n == ring->capacity;
-    size_t capacity = is_row                                  ? ROWS_KEPT
-                      : is_full && audit->kind == AUDIT_GIVEN ? QUERIES_KEPT_MAX
-                                                              : QUERIES_KEPT;
-    vindex_status st = ring_reserve(ring, capacity);
+    const struct kept_audit *kept = NULL;
+    vindex_status st = vindex__rings_add(&c->audits, audit, query, &kept);
     if (st != VINDEX_OK) return st;
-
-    struct item *item = ring_push(ring);
-    item->kind = (uint8_t)audit->kind;
-    item->is_stored = false;
-    item->depth = (uint16_t)audit->depth;
-    item->n_rows = audit->n_rows;
-    item->next_seq = audit->next_seq;
-    item->vector = is_row ? 0 : keep_vector(c, query);
-    memcpy(item->effort, audit->effort, audit->depth);
-    if (is_row) {
+    if (audit->kind == AUDIT_ROW) {
         c->generation++;
         return VINDEX_OK;
     }
@@ -625,7 +330,7 @@ static vindex_status add_locked(struct calibration *c, const struct audit *audit
     if (audit->kind != AUDIT_LIVE) return VINDEX_OK;
     c->n_live_added++;
     if (c->n_cold) c->n_cold--;
-    measure(c, item);
+    measure(c, kept);
     *is_alarm = must_alarm(c);
     if (*is_alarm) alarm(c);
     return VINDEX_OK;
@@ -653,7 +358,7 @@ vindex_status vindex__calibration_add(struct calibration *c, const struct audit 
 void vindex__calibration_drop_rows(struct calibration *c)
 {
     pthread_mutex_lock(&c->mutex);
-    c->rows.n = 0;
+    c->audits.rows.n = 0;
     c->generation++;
     pthread_mutex_unlock(&c->mutex);
 }
@@ -661,11 +366,7 @@ void vindex__calibration_drop_rows(struct calibration *c)
 size_t vindex__calibration_queries(struct calibration *c, float *queries, size_t max)
 {
     pthread_mutex_lock(&c->mutex);
-    size_t n = c->n_vectors < max ? c->n_vectors : max;
-    for (size_t i = 0; queries && i < n; i++)
-        memcpy(queries + i * c->dim,
-               c->vectors + (c->vectors_end - n + i) % c->n_vectors_max * c->dim,
-               sizeof(float) * c->dim);
+    size_t n = vindex__rings_vectors(&c->audits, queries, max);
     pthread_mutex_unlock(&c->mutex);
     return n;
 }
@@ -677,9 +378,7 @@ vindex_status vindex__calibration_new(uint32_t dim, struct calibration **out)
     struct calibration *c = vindex__calloc(1, sizeof *c);
     *out = NULL;
     if (!c) return vindex__nomem();
-    size_t fits = VECTORS_BYTES / (sizeof(float) * dim);
-    c->dim = dim;
-    c->n_vectors_max = fits < VECTORS_KEPT ? fits : VECTORS_KEPT;
+    vindex__rings_init(&c->audits, dim);
     vindex__rng_init(&c->rng, 0x76647800); /* the same queries are drawn each time */
     if (pthread_mutex_init(&c->mutex, NULL) != 0) {
         vindex__free(c);
@@ -693,16 +392,14 @@ void vindex__calibration_free(struct calibration *c)
 {
     if (!c) return;
     pthread_mutex_destroy(&c->mutex);
-    vindex__free(c->rows.items);
-    vindex__free(c->queries.items);
-    vindex__free(c->vectors);
+    vindex__rings_deinit(&c->audits);
     vindex__free(c);
 }
 
 static void reset_locked(struct calibration *c, const unsigned char model[NONCE_BYTES])
 {
     memcpy(c->model, model, NONCE_BYTES);
-    c->rows.n = c->queries.n = 0;
+    c->audits.rows.n = c->audits.queries.n = 0;
     c->n_cold = 0;
     forget_plans(c);
 }
@@ -719,7 +416,7 @@ void vindex__calibration_clear(struct calibration *c)
     static const unsigned char none[NONCE_BYTES] = {0};
     pthread_mutex_lock(&c->mutex);
     reset_locked(c, none);
-    c->n_vectors = 0;
+    c->audits.n_vectors = 0;
     pthread_mutex_unlock(&c->mutex);
 }
 
@@ -735,21 +432,21 @@ void vindex__calibration_stat(struct calibration *c, struct calibration_stat *st
     double sum = 0;
     uint64_t n = 0;
     pthread_mutex_lock(&c->mutex);
-    *stat = (struct calibration_stat){.n_rows = c->rows.n, .n_alarms = c->n_alarms};
-    if (c->rows.n) {
-        stat->rows_then = ring_at(&c->rows, c->rows.n - 1)->n_rows;
-        stat->rows_seq = ring_at(&c->rows, c->rows.n - 1)->next_seq;
+    *stat = (struct calibration_stat){.n_rows = c->audits.rows.n, .n_alarms = c->n_alarms};
+    if (c->audits.rows.n) {
+        stat->rows_then = ring_at(&c->audits.rows, c->audits.rows.n - 1)->n_rows;
+        stat->rows_seq = ring_at(&c->audits.rows, c->audits.rows.n - 1)->next_seq;
     }
-    if (c->queries.n) {
-        stat->queries_then = ring_at(&c->queries, c->queries.n - 1)->n_rows;
-        stat->queries_seq = ring_at(&c->queries, c->queries.n - 1)->next_seq;
+    if (c->audits.queries.n) {
+        stat->queries_then = ring_at(&c->audits.queries, c->audits.queries.n - 1)->n_rows;
+        stat->queries_seq = ring_at(&c->audits.queries, c->audits.queries.n - 1)->next_seq;
     }
-    for (size_t i = 0; i < c->queries.n; i++) {
-        const struct item *item = ring_at(&c->queries, i);
-        stat->n_live += item->kind == AUDIT_LIVE;
-        stat->n_unsaved += item->kind == AUDIT_LIVE && !item->is_stored;
+    for (size_t i = 0; i < c->audits.queries.n; i++) {
+        const struct kept_audit *audit = ring_at(&c->audits.queries, i);
+        stat->n_live += audit->kind == AUDIT_LIVE;
+        stat->n_unsaved += audit->kind == AUDIT_LIVE && !audit->is_stored;
     }
-    stat->n_given = c->queries.n - stat->n_live;
+    stat->n_given = c->audits.queries.n - stat->n_live;
     for (size_t i = 0; i < N_ENTRIES; i++) {
         sum += c->entries[i].recall_sum;
         n += c->entries[i].n_recall;
@@ -760,146 +457,21 @@ void vindex__calibration_stat(struct calibration *c, struct calibration_stat *st
 
 /* ---- in the store (FORMAT.md 4b) ------------------------------------------------------------- */
 
-static void encode(const struct calibration *c, const struct item *item, unsigned char *entry,
-                   size_t entry_bytes)
-{
-    const float *vector = entry_bytes > AUDIT_HEAD_BYTES ? vector_of(c, item) : NULL;
-    memset(entry, 0, entry_bytes);
-    store_le32(entry, item->kind);
-    store_le32(entry + 4, item->depth);
-    store_le64(entry + 8, item->n_rows);
-    memcpy(entry + 16, item->effort, item->depth);
-    store_le32(entry + 1040, vector != NULL);
-    store_le32(entry + 1044, item->next_seq < UINT32_MAX ? (uint32_t)item->next_seq : UINT32_MAX);
-    for (uint32_t i = 0; vector && i < c->dim; i++)
-        store_f32(entry + AUDIT_HEAD_BYTES + 4 * (size_t)i, vector[i]);
-}
-
 vindex_status vindex__calibration_save(struct calibration *c, uint32_t *n, uint32_t *entry_bytes,
                                        unsigned char **entries)
 {
-    vindex_status st = VINDEX_OK;
     pthread_mutex_lock(&c->mutex);
-    size_t n_rows = c->rows.n, total = n_rows + c->queries.n;
-    uint32_t bytes = audit_stride(c->dim);
-    unsigned char *out = vindex__calloc(total ? total : 1, bytes);
-    if (!out) st = vindex__nomem();
-    for (size_t i = 0; i < total && out; i++)
-        encode(c, i < n_rows ? ring_at(&c->rows, i) : ring_at(&c->queries, i - n_rows),
-               out + i * bytes, bytes);
-    c->saved_end = c->queries.end;
+    vindex_status st = vindex__rings_encode(&c->audits, n, entry_bytes, entries);
+    c->saved_end = c->audits.queries.end;
     pthread_mutex_unlock(&c->mutex);
-    *n = (uint32_t)total;
-    *entry_bytes = bytes;
-    *entries = out;
     return st;
 }
 
 void vindex__calibration_saved(struct calibration *c)
 {
     pthread_mutex_lock(&c->mutex);
-    uint64_t first = c->queries.end - c->queries.n;
-    for (uint64_t i = first; i < c->saved_end; i++)
-        ring_at(&c->queries, (size_t)(i - first))->is_stored = true;
+    vindex__rings_mark_stored(&c->audits, c->saved_end);
     pthread_mutex_unlock(&c->mutex);
-}
-
-static bool entry_makes_sense(const struct calibration *c, const unsigned char *entry,
-                              size_t entry_bytes)
-{
-    uint32_t kind = load_le32(entry), depth = load_le32(entry + 4),
-             has_query = load_le32(entry + 1040);
-    if (kind < AUDIT_ROW || kind > AUDIT_LIVE || depth > AUDIT_DEPTH_MAX || has_query > 1 ||
-        (has_query && entry_bytes == AUDIT_HEAD_BYTES))
-        return false;
-    for (uint32_t i = 0; has_query && i < c->dim; i++)
-        if (!isfinite(load_f32(entry + AUDIT_HEAD_BYTES + 4 * (size_t)i))) return false;
-    return true;
-}
-
-static vindex_status check_entries(const struct calibration *c, const struct audits_record *record,
-                                   const unsigned char *entries)
-{
-    size_t n_rows = 0;
-    if (record->entry_bytes != audit_stride(c->dim))
-        return vindex__corrupt("an audit has %u bytes, for dim %u it has %u", record->entry_bytes,
-                               c->dim, audit_stride(c->dim));
-    for (uint32_t i = 0; i < record->n; i++) {
-        const unsigned char *entry = entries + (size_t)i * record->entry_bytes;
-        if (!entry_makes_sense(c, entry, record->entry_bytes))
-            return vindex__corrupt("audit %u holds values outside the format's ranges", i);
-        n_rows += load_le32(entry) == AUDIT_ROW;
-    }
-    if (n_rows > ROWS_KEPT || record->n - n_rows > QUERIES_KEPT_MAX)
-        return vindex__corrupt("there are %zu audits of rows and %zu of queries: too many", n_rows,
-                               record->n - n_rows);
-    return VINDEX_OK;
-}
-
-static void decode(struct calibration *c, const unsigned char *entry, float *scratch,
-                   struct item *item)
-{
-    item->kind = (uint8_t)load_le32(entry);
-    item->is_stored = true;
-    item->depth = (uint16_t)load_le32(entry + 4);
-    item->n_rows = load_le64(entry + 8);
-    item->next_seq = load_le32(entry + 1044);
-    item->vector = 0;
-    memcpy(item->effort, entry + 16, AUDIT_DEPTH_MAX);
-    if (load_le32(entry + 1040) == 0) return;
-    for (uint32_t i = 0; i < c->dim; i++)
-        scratch[i] = load_f32(entry + AUDIT_HEAD_BYTES + 4 * (size_t)i);
-    item->vector = keep_vector(c, scratch);
-}
-
-/* The store's audits come before those answered since. */
-static void take_over(struct calibration *c, const struct audits_record *record,
-                      const unsigned char *entries, const struct ring *own, float *scratch)
-{
-    c->rows.n = c->queries.n = 0;
-    for (uint32_t i = 0; i < record->n; i++) {
-        const unsigned char *entry = entries + (size_t)i * record->entry_bytes;
-        bool is_row = load_le32(entry) == AUDIT_ROW;
-        decode(c, entry, scratch, ring_push(is_row ? &c->rows : &c->queries));
-    }
-    for (size_t i = 0; i < own->n; i++)
-        *ring_push(&c->queries) = *ring_at(own, i);
-    c->generation++;
-}
-
-/* The live audits that no store has, apart. */
-static vindex_status set_own_aside(const struct calibration *c, struct ring *own)
-{
-    vindex_status st = ring_reserve(own, c->queries.n ? c->queries.n : 1);
-    for (size_t i = 0; i < c->queries.n && st == VINDEX_OK; i++) {
-        const struct item *item = ring_at(&c->queries, i);
-        if (item->kind == AUDIT_LIVE && !item->is_stored) *ring_push(own) = *item;
-    }
-    return st;
-}
-
-static vindex_status load_locked(struct calibration *c, const struct audits_record *record,
-                                 const unsigned char *entries)
-{
-    struct ring own = {NULL, 0, 0, 0};
-    float *scratch = NULL;
-    vindex_status st = check_entries(c, record, entries);
-    if (st == VINDEX_OK) st = set_own_aside(c, &own);
-    if (st == VINDEX_OK) st = ring_reserve(&c->rows, ROWS_KEPT);
-    if (st == VINDEX_OK)
-        st = ring_reserve(&c->queries,
-                          record->n + own.n > QUERIES_KEPT ? QUERIES_KEPT_MAX : QUERIES_KEPT);
-    if (st != VINDEX_OK) goto out;
-    scratch = vindex__calloc(c->dim, sizeof *scratch);
-    if (!scratch) {
-        st = vindex__nomem();
-        goto out;
-    }
-    take_over(c, record, entries, &own, scratch);
-out:
-    vindex__free(scratch);
-    vindex__free(own.items);
-    return st;
 }
 
 vindex_status vindex__calibration_load(struct calibration *c, const struct audits_record *record,
@@ -907,7 +479,10 @@ vindex_status vindex__calibration_load(struct calibration *c, const struct audit
 {
     vindex_status st = VINDEX_OK;
     pthread_mutex_lock(&c->mutex);
-    if (memcmp(c->model, record->model, NONCE_BYTES) == 0) st = load_locked(c, record, entries);
+    if (memcmp(c->model, record->model, NONCE_BYTES) == 0) {
+        st = vindex__rings_decode(&c->audits, record, entries);
+        if (st == VINDEX_OK) c->generation++;
+    }
     pthread_mutex_unlock(&c->mutex);
     return st;
 }

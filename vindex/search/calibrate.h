@@ -78,6 +78,7 @@ bool vindex__loss_exceeds(const struct loss *loss, double a, double level);
 #define AUDIT_DEPTH_MAX 1024u
 #define COLD_AUDITS 32u
 #define FEW_ROWS 30000u
+#define AUDITS_STALE 0.2 /* rows changed by more since: losses of another index, which prove nothing */
 enum audit_kind { AUDIT_ROW = 1, AUDIT_GIVEN = 2, AUDIT_LIVE = 3 };
 
 struct audit {

@@ -5,7 +5,7 @@
  *     text       "cpu", or "pjrt[:PLUGIN][,memory=SIZE][,type=auto|f32|bf16][,devices=N][,chunk=ROWS]
  *                [,wait-ms=N][,required]"
  *     device.c       text, opening, failures
- *     device_call.c  a call: plan, launch, merge, rerank, prove
+ *     device_call.c  a call: plan, launch                 device_merge.c  merge, rerank, prove
  *     resident.c     which rows lie where: loading, following commits, memory
  */
 #ifndef VINDEX_SEARCH_DEVICE_H

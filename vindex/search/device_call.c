@@ -4,14 +4,7 @@
  *     queries --tiles--> each chunk: score, reduce to `wide` candidates --> one stream a query
  *             (topk/stream.h) --> those within the error band scored again from the bytes given --> hits
  *
- * TRUST. A first-pass score from the device obeys the band of its arithmetic (band_of below), as the CPU's
- * do (plan.c); each candidate that is scored exactly is held against it. A score outside, a row that is
- * not there or not a number means that the device does not compute what it should: it has failed.
- *
- * PROOF. A chunk gives its `wide` best. If its program selects exactly, a row it did not give has a
- * first-pass score not below that of the worst it gave, the chunk's floor. If every floor lies above
- * the stream's cut when all candidates are scored, each row not given is worse than k others, in the
- * score reported as well: the answer is exact. If not (many ties, a wide band), the CPU answers.
+ * What the device gives is not believed but checked, and is exact only where that is proven: device_merge.c.
  *
  * RECALL below 1 is that of bins: two of the k best in one bin lose one, P = sum of squared shares / bins,
  * rows taken as spread at random; planned for half the loss that is allowed. Nobody has measured it: under
@@ -24,67 +17,16 @@
 
 #include "base/mem.h"
 #include "base/status.h"
-#include "search/resident.h"
+#include "search/device_call.h"
 #include "vindex_topk.h"
 
-#define U 0x1p-24
-#define SLACK (1 + 1e-6)
-#define SAFE 1e37
-#define WHOLE 0x1p24
 #define K_MOST 4096 /* candidates of a chunk */
 
 /* ---- a call -------------------------------------------------------------------------------- */
 
-enum { N_IN_FLIGHT = 2 }; /* tiles: one is merged while the next one is computed */
-
-struct tile {
-    size_t first, n;              /* queries */
-    struct vkern_pjrt_run **runs; /* [n_chunks] */
-    float **values;               /* [n_chunks] -> [tile, wide] */
-    int32_t **rows;
-};
-
-/* One thread of the merge. */
-struct merger {
-    struct topk_stream stream, best;
-    float *negated; /* [wide] */
-    uint64_t n_reranked;
-    bool is_unproven; /* the floors do not lie above the cut */
-    bool is_wrong;    /* the device gave what can not be */
-};
-
-struct device_call {
-    struct call *call;
-    struct device *device;
-    struct resident *resident;
-    struct refusal *refusal;
-    struct pace pace;
-    int64_t waits_until_ns;
-
-    uint32_t terms, n_tile, wide; /* parts of a query, queries of a launch, candidates of a chunk */
-    bool wants_proof, selects_exactly;
-    double predicted;
-    uint32_t bins;
-    enum vkern_pjrt_kind kind;
-    struct vkern_pjrt_program *program, *tail_program;
-    struct vkern_pjrt_buffer **masks; /* [n_chunks] biases under a filter; NULL: the resident's */
-
-    struct tile tiles[N_IN_FLIGHT];
-    float *dense;     /* a tile of queries, */
-    uint16_t *halves; /* and as bf16, terms of them */
-    struct merger *mergers;
-    const struct tile *merging;
-};
-
 static bool is_tail(const struct device_call *dc, size_t chunk)
 {
     return dc->resident->has_tail && chunk + 1 == dc->resident->n_chunks;
-}
-
-static uint32_t wide_of(const struct device_call *dc, size_t chunk)
-{
-    uint32_t capacity = dc->resident->chunks[chunk].capacity;
-    return dc->wide < capacity ? dc->wide : capacity;
 }
 
 static bool device_error(struct device_call *dc, const struct vkern_pjrt_error *error)
@@ -96,58 +38,6 @@ static bool device_error(struct device_call *dc, const struct vkern_pjrt_error *
         return vindex__refuse(dc->refusal, "no result within %lld ms",
                               (long long)(dc->device->options.wait_ns / 1000000));
     return vindex__refuse(dc->refusal, "%s", error->text);
-}
-
-/* ---- bands --------------------------------------------------------------------------------- */
-
-/*
- * |p - (s - offset)| for p = -score of the device (l2: -2 score). Products are of f32 operands, or of bf16
- * ones, which are exact; their sum is f32 in any order, so a term passes at most dim + 1 roundings,
- * three terms of a query two more, the bias one. What bf16 loses: 2^-9 of a row, 2^-9 of a query that is
- * one term. What is flushed to zero is below FLT_MIN a product.
- */
-static bool band_of(const struct device_call *dc, const struct query *query, struct topk_band *band)
-{
-    const struct call *call = dc->call;
-    const struct resident *r = dc->resident;
-    bool bf16 = r->type == VKERN_PJRT_BF16, integers = call->type >= VINDEX_INT8;
-    bool rows_exact = !bf16 || (call->type >= VINDEX_BFLOAT16 && call->metric != VINDEX_COSINE);
-    bool query_exact = !bf16 || integers || dc->terms > 1;
-    double nu = ((double)call->dim + 8) * U, gamma = nu / (1 - nu);
-    double hi = r->norm_hi * (1 + 2 * U), x2 = hi * hi, q = query->norm, qx = q * hi;
-    double loss = (rows_exact ? 0 : 0x1.01p-9) + (query_exact ? 0 : 0x1.01p-9);
-    double flushed = 4.0 * call->dim * 0x1p-126 * (1 + q + hi);
-
-    *band = (struct topk_band){0, 0, 0};
-    if (!(hi < SAFE) || !(q < SAFE) || !(x2 + 2 * qx + query->sumsq < SAFE)) return false;
-    if (call->metric == VINDEX_COSINE) {
-        if (r->norm_lo < 1e-30) return false;
-        band->error_abs = SLACK * ((gamma + loss + 6 * U) * q + flushed);
-        return true;
-    }
-    bool whole = integers && rows_exact && query_exact && (x2 + 2 * qx) * SLACK < WHOLE;
-    if (call->metric == VINDEX_L2) {
-        band->offset = query->sumsq;
-        if (whole && query->sumsq < WHOLE) return true;
-        band->error_abs = SLACK * ((gamma + loss + U) * 2 * qx + 3 * U * x2 +
-                                   0x1p-50 * query->sumsq + 2 * flushed);
-        return true;
-    }
-    if (!whole) band->error_abs = SLACK * ((gamma + loss + U + 0x1p-36) * qx + flushed);
-    return true;
-}
-
-static bool bands_hold(const struct device_call *dc)
-{
-    const struct call *call = dc->call;
-    for (size_t i = 0; i < call->request->n_queries; i++) {
-        const char *bytes = (const char *)call->request->queries + i * call->query_bytes;
-        struct topk_band band;
-        struct query query;
-        vindex__query_init(&call->measure, bytes, &query);
-        if (!band_of(dc, &query, &band)) return false;
-    }
-    return true;
 }
 
 /* ---- plan ---------------------------------------------------------------------------------- */
@@ -274,7 +164,7 @@ static bool plan(struct device_call *dc)
     bool parts = bf16 && dc->call->type == VINDEX_BFLOAT16 && dc->call->metric != VINDEX_COSINE;
     dc->terms = parts ? 3 : 1; /* f32 queries of rows that bf16 holds exactly */
     plan_width(dc);
-    if (!bands_hold(dc))
+    if (!vindex__device_bands_hold(dc))
         return vindex__refuse(dc->refusal, "the numbers are beyond what its arithmetic bounds");
     size_t size = 0;
     while (size + 1 < N_TILE_SIZES && tile_sizes[size] < dc->call->request->n_queries)
@@ -287,11 +177,6 @@ static bool plan(struct device_call *dc)
 }
 
 /* ---- memory -------------------------------------------------------------------------------- */
-
-static uint32_t n_mergers(const struct call *call)
-{
-    return call->request->n_threads > 1 ? vindex__pool_size(call->search->pool) : 1;
-}
 
 static void lay_out_tile(struct device_call *dc, struct arena *arena, struct tile *tile)
 {
@@ -464,116 +349,6 @@ static bool upload_masks(struct device_call *dc)
     return done;
 }
 
-/* ---- merging ------------------------------------------------------------------------------- */
-
-/* Whether a first-pass score stands for the score reported: what two roundings of it can differ by is the
-   margin. */
-static bool agrees(const struct call *call, const struct query *query,
-                   const struct topk_stream *stream, float value, float score)
-{
-    double reported = score, exact = reported;
-    if (fabs(reported) > 1e37) return true; /* saturated */
-    if (call->metric == VINDEX_L2) exact = reported * reported;
-    if (call->metric == VINDEX_COSINE) exact = (reported - 1) * query->norm;
-    double margin = stream->margin.rel * fabs(exact) + stream->margin.abs + 0x1p-148;
-    return fabs((double)value + stream->band.offset - exact) <= stream->band.error_abs + 2 * margin;
-}
-
-/* Score the entries exactly, hold them against what the device said, and empty the stream. An entry's id
-   is its chunk and its place among the chunk's candidates. */
-static void rerank(struct device_call *dc, struct merger *merger, const struct query *query,
-                   size_t q)
-{
-    struct topk_stream *stream = &merger->stream;
-    const struct tile *tile = dc->merging;
-    float worst;
-    vindex__stream_compress(stream);
-    for (size_t i = 0; i < stream->count && !merger->is_wrong; i++) {
-        size_t chunk = (size_t)stream->memory.ids[i] / dc->wide;
-        size_t at = (size_t)stream->memory.ids[i] % dc->wide;
-        float value = ((const float *)stream->memory.values)[i];
-        int64_t id = 0;
-        const void *row = vindex__resident_row(dc->resident, dc->call, chunk,
-                                               tile->rows[chunk][q * wide_of(dc, chunk) + at], &id);
-        float score = row ? vindex__measure_score(&dc->call->measure, query, row) : 0;
-        merger->is_wrong = !row || !agrees(dc->call, query, stream, value, score);
-        if (!merger->is_wrong) vindex__final_push(&merger->best, &score, &id, 0, 1);
-        merger->n_reranked++;
-    }
-    vindex__stream_clear(stream);
-    if (vindex__best_worst(&merger->best, &worst))
-        vindex__stream_lower(stream, vindex__plan_upper(dc->call, query, worst));
-}
-
-/* The candidates of a chunk, negated: the one place where they meet the top-k engine. *floor is the worst
-   of them where the chunk may hold more. */
-static void offer(struct device_call *dc, struct merger *merger, const struct query *query,
-                  size_t chunk, size_t q, float *floor)
-{
-    uint32_t wide = wide_of(dc, chunk), n = 0;
-    const float *values = dc->merging->values[chunk] + (size_t)q * wide;
-    float factor = dc->call->metric == VINDEX_L2 ? -2 : -1;
-    for (; n < wide && values[n] != -INFINITY; n++) {
-        merger->negated[n] = factor * values[n];
-        /* not a number, or out of order */
-        if (!(values[n] < INFINITY) || (n && values[n] > values[n - 1])) merger->is_wrong = true;
-    }
-    *floor =
-        n == wide && n < dc->resident->chunks[chunk].n_live ? merger->negated[n - 1] : INFINITY;
-    if (merger->is_wrong) return;
-    if (vindex__stream_push(&merger->stream, dc->call->kern->survivors, merger->negated, n, NULL, 0,
-                            (uint64_t)chunk * dc->wide))
-        rerank(dc, merger, query, q);
-}
-
-/* A task: the answer of one query. */
-static void merge_query(void *context, size_t q, uint32_t number)
-{
-    struct device_call *dc = context;
-    struct call *call = dc->call;
-    struct merger *merger = &dc->mergers[number];
-    size_t k = call->request->k, i = dc->merging->first + q;
-    const char *bytes = (const char *)call->request->queries + i * call->query_bytes;
-    float floor = INFINITY, floor_of_all = INFINITY;
-    struct topk_band band;
-    struct query query;
-
-    vindex__query_init(&call->measure, bytes, &query);
-    vindex__stream_init(&merger->stream, call->plan.k, merger->stream.limit,
-                        vindex__plan_margin(call, &query), merger->stream.memory);
-    vindex__best_init(&merger->best, call->plan.k, call->n_match, merger->best.memory);
-    band_of(dc, &query, &band);
-    vindex__stream_announce(&merger->stream, &band);
-    for (size_t chunk = 0; chunk < dc->resident->n_chunks && !merger->is_wrong; chunk++) {
-        if (dc->resident->chunks[chunk].n_live == 0) continue;
-        offer(dc, merger, &query, chunk, q, &floor);
-        if (floor < floor_of_all) floor_of_all = floor;
-    }
-    if (!merger->is_wrong) rerank(dc, merger, &query, q);
-    if (!(floor_of_all > merger->stream.cut) && floor_of_all < INFINITY) merger->is_unproven = true;
-    vindex__hits_write(&merger->best, k, call->hits + i * k);
-}
-
-static bool merge(struct device_call *dc, const struct tile *tile)
-{
-    struct pool *pool = n_mergers(dc->call) > 1 ? dc->call->search->pool : NULL;
-    dc->merging = tile;
-    vindex__pool_run(pool, merge_query, dc, tile->n);
-    for (uint32_t i = 0; i < n_mergers(dc->call); i++)
-        if (dc->mergers[i].is_wrong) {
-            dc->refusal->is_failure = true;
-            return vindex__refuse(dc->refusal, "its scores are not those of the rows it names");
-        }
-    return true;
-}
-
-static bool is_unproven(const struct device_call *dc)
-{
-    for (uint32_t i = 0; i < n_mergers(dc->call); i++)
-        if (dc->mergers[i].is_unproven) return true;
-    return false;
-}
-
 /* ---- the tiles of a call ------------------------------------------------------------------- */
 
 static void abandon(struct device_call *dc)
@@ -590,8 +365,8 @@ static void abandon(struct device_call *dc)
 /* Fetch and merge a tile; where a proof is wanted, no tile without one is worth the next. */
 static bool finish(struct device_call *dc, struct tile *tile)
 {
-    if (!fetch(dc, tile) || !merge(dc, tile)) return false;
-    return !dc->wants_proof || !is_unproven(dc) ||
+    if (!fetch(dc, tile) || !vindex__device_merge(dc, tile)) return false;
+    return !dc->wants_proof || !vindex__device_is_unproven(dc) ||
            vindex__refuse(dc->refusal, "its error bound proves nothing here: ties, or a wide band");
 }
 
@@ -635,7 +410,7 @@ static void describe(struct device_call *dc)
 {
     struct device_answer *answer = &dc->call->device;
     const struct resident *r = dc->resident;
-    bool exact = dc->selects_exactly && !is_unproven(dc);
+    bool exact = dc->selects_exactly && !vindex__device_is_unproven(dc);
     const char *type = r->type == VKERN_PJRT_BF16 ? "bf16" : "f32";
     char bins[24] = "", devices[24] = "";
     if (dc->bins) snprintf(bins, sizeof bins, " %u", dc->bins);

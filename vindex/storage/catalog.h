@@ -112,6 +112,25 @@ static inline void catalog_rollback(struct catalog *c)
 }
 
 /**
+ * The entries of a table whose keys are numbers of 8 bytes (all but config), in order:
+ *
+ *     struct catalog_walk at = {.catalog = catalog, .table = TABLE_SEGMENTS};
+ *     for (;;) {
+ *         vindex_status st = vindex__walk_next(&at);
+ *         if (st != VINDEX_OK || !at.value.data) return st;
+ *
+ * Entries may be put and deleted on the way. CORRUPT: a key of another length.
+ */
+struct catalog_walk {
+    struct catalog *catalog;
+    enum catalog_table table;
+    bool is_begun;
+    unsigned char key[8]; /* of this entry */
+    struct bytes value;   /* data NULL: there are no more */
+};
+vindex_status vindex__walk_next(struct catalog_walk *at);
+
+/**
  * For owners of a catalog and blocks outside the library (sqlite_ext): an index over them.
  *
  * open: the records exist already. create: writes config and state (options as vindex_create's). The handles

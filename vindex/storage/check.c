@@ -143,25 +143,21 @@ static vindex_status check_segment(struct walk *w, struct checked_segment *segme
 
 static vindex_status check_segments(struct walk *w)
 {
-    unsigned char key[8] = {0};
-    for (enum catalog_seek how = SEEK_GE;; how = SEEK_GT) {
-        struct catalog_entry entry;
-        vindex_status st =
-            catalog_seek(w->session->catalog, TABLE_SEGMENTS, how, bytes_of(key, 8), &entry);
-        if (st != VINDEX_OK || !entry.value.data) return st;
-        if (entry.key.size != 8) return vindex__corrupt("a segment's key has %zu bytes", entry.key.size);
-        memcpy(key, entry.key.data, 8);
+    struct catalog_walk at = {.catalog = w->session->catalog, .table = TABLE_SEGMENTS};
+    for (;;) {
+        vindex_status st = vindex__walk_next(&at);
+        if (st != VINDEX_OK || !at.value.data) return st;
         if (!vindex__grow((void **)&w->segments, &w->capacity, w->n_segments + 1, sizeof *w->segments))
             return vindex__nomem();
         struct checked_segment *segment = &w->segments[w->n_segments];
         memset(segment, 0, sizeof *segment);
-        segment->seq = load_be64(key);
-        st = vindex__segment_decode(entry.value, &w->config, &segment->record);
+        segment->seq = load_be64(at.key);
+        st = vindex__segment_decode(at.value, &w->config, &segment->record);
         if (st == VINDEX_OK) {
             w->n_segments++;
             st = check_segment(w, segment);
         } else {
-            st = vindex__check_absorb(w, st, "segment", load_be64(key));
+            st = vindex__check_absorb(w, st, "segment", load_be64(at.key));
         }
         if (st != VINDEX_OK) return st;
     }
@@ -203,24 +199,20 @@ static void check_run(struct walk *w, int64_t first, const struct run_record *ru
 
 static vindex_status check_runs(struct walk *w)
 {
-    unsigned char key[8] = {0};
-    int64_t last = INT64_MIN;
-    for (enum catalog_seek how = SEEK_GE;; how = SEEK_GT) {
-        struct catalog_entry entry;
+    int64_t last = INT64_MIN; /* that: none yet */
+    struct catalog_walk at = {.catalog = w->session->catalog, .table = TABLE_IDS};
+    for (;;) {
         struct run_record run;
-        vindex_status st =
-            catalog_seek(w->session->catalog, TABLE_IDS, how, bytes_of(key, 8), &entry);
-        if (st != VINDEX_OK || !entry.value.data) return st;
-        if (entry.key.size != 8) return vindex__corrupt("a run's key has %zu bytes", entry.key.size);
-        memcpy(key, entry.key.data, 8);
-        int64_t first = load_id_key(key);
-        st = vindex__run_decode(entry.value, &run);
+        vindex_status st = vindex__walk_next(&at);
+        if (st != VINDEX_OK || !at.value.data) return st;
+        int64_t first = load_id_key(at.key);
+        st = vindex__run_decode(at.value, &run);
         if (st != VINDEX_OK) {
             st = vindex__check_absorb(w, st, "run of ids from", (uint64_t)first);
             if (st != VINDEX_OK) return st;
             continue;
         }
-        if ((how == SEEK_GT && first <= last) || first > INT64_MAX - (int64_t)(run.count - 1))
+        if ((last != INT64_MIN && first <= last) || first > INT64_MAX - (int64_t)(run.count - 1))
             vindex__check_found(w, "the run of ids from %lld overlaps its neighbour", (long long)first);
         else
             last = first + (int64_t)(run.count - 1);
@@ -261,21 +253,17 @@ static vindex_status sealed_too(struct walk *w, int64_t id, bool *is_sealed)
 
 static vindex_status check_tail(struct walk *w)
 {
-    unsigned char key[8] = {0};
-    for (enum catalog_seek how = SEEK_GE;; how = SEEK_GT) {
-        struct catalog_entry entry;
+    struct catalog_walk at = {.catalog = w->session->catalog, .table = TABLE_TAIL};
+    for (;;) {
         const void *row;
         float norm;
         bool is_sealed;
-        vindex_status st =
-            catalog_seek(w->session->catalog, TABLE_TAIL, how, bytes_of(key, 8), &entry);
-        if (st != VINDEX_OK || !entry.value.data) return st;
-        if (entry.key.size != 8) return vindex__corrupt("a tail key has %zu bytes", entry.key.size);
-        memcpy(key, entry.key.data, 8);
-        int64_t id = load_id_key(key);
+        vindex_status st = vindex__walk_next(&at);
+        if (st != VINDEX_OK || !at.value.data) return st;
+        int64_t id = load_id_key(at.key);
         w->n_tail++;
         check_given_out(w, id);
-        st = vindex__tail_decode(entry.value, &w->config, &norm, &row);
+        st = vindex__tail_decode(at.value, &w->config, &norm, &row);
         if (st == VINDEX_OK && w->check->norm_is_right &&
             !w->check->norm_is_right(&w->config, row, norm))
             vindex__check_found(w, "tail row %lld: its norm does not fit", (long long)id);

@@ -219,21 +219,16 @@ static vindex_status check_current(struct walk *w, const struct checked_segment 
 
 static vindex_status check_codes(struct walk *w)
 {
-    unsigned char key[8] = {0};
-    for (enum catalog_seek how = SEEK_GE;; how = SEEK_GT) {
-        struct catalog_entry entry;
-        vindex_status st =
-            catalog_seek(w->session->catalog, TABLE_CODES, how, bytes_of(key, 8), &entry);
-        if (st != VINDEX_OK || !entry.value.data) return st;
-        if (entry.key.size != 8)
-            return vindex__corrupt("the key of a segment's codes has %zu bytes", entry.key.size);
-        memcpy(key, entry.key.data, 8);
-        uint64_t seq = load_be64(key);
+    struct catalog_walk at = {.catalog = w->session->catalog, .table = TABLE_CODES};
+    for (;;) {
+        vindex_status st = vindex__walk_next(&at);
+        if (st != VINDEX_OK || !at.value.data) return st;
+        uint64_t seq = load_be64(at.key);
         const struct checked_segment *segment = vindex__check_segment(w, seq);
         if (!vindex__grow((void **)&w->codes, &w->codes_capacity, w->n_codes + 1, sizeof *w->codes))
             return vindex__nomem();
         struct codes_record *codes = &w->codes[w->n_codes];
-        st = vindex__codes_decode(entry.value, codes);
+        st = vindex__codes_decode(at.value, codes);
         if (st == VINDEX_OK) {
             w->n_codes++;
             if (!segment)

@@ -6,6 +6,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stddef.h>
 
 #include "base/status.h"
 
@@ -53,18 +54,91 @@ static vindex_status head_check(enum record_kind kind, struct bytes record, size
     return VINDEX_OK;
 }
 
+/* ---- fields ---------------------------------------------------------------------------------- */
+
+/* Where a field lies in a record and in its struct: its layout is written down once, for both directions. */
+struct field {
+    uint8_t at;
+    uint8_t size;   /* 4 or 8: a number or a float; 16: bytes; 2: a u32 stored in two bytes */
+    uint8_t member; /* RESERVED: zero, and nothing else is accepted */
+};
+#define RESERVED UINT8_MAX
+#define MEMBER_IS(type, name, bytes)                                                               \
+    sizeof(char[sizeof((struct type *)0)->name == (bytes) ? 1 : -1])
+#define FIELD_OF(at, size, type, name, bytes)                                                      \
+    {                                                                                              \
+        (at), (size), (uint8_t)(offsetof(struct type, name) + 0 * MEMBER_IS(type, name, bytes))    \
+    }
+#define U16(at, type, name) FIELD_OF(at, 2, type, name, 4)
+#define U32(at, type, name) FIELD_OF(at, 4, type, name, 4)
+#define U64(at, type, name) FIELD_OF(at, 8, type, name, 8)
+#define F32(at, type, name) FIELD_OF(at, 4, type, name, 4)
+#define NAME(at, type, name) FIELD_OF(at, 16, type, name, NONCE_BYTES)
+#define ZERO16(at)                                                                                 \
+    {                                                                                              \
+        (at), 2, RESERVED                                                                          \
+    }
+#define ZERO32(at)                                                                                 \
+    {                                                                                              \
+        (at), 4, RESERVED                                                                          \
+    }
+#define N_FIELDS(fields) (sizeof(fields) / sizeof *(fields))
+
+static void put_fields(const struct field *fields, size_t n, const void *from,
+                       unsigned char *record)
+{
+    for (size_t i = 0; i < n; i++) {
+        unsigned char *to = record + fields[i].at;
+        const char *member = (const char *)from + fields[i].member;
+        uint32_t u32 = 0;
+        uint64_t u64 = 0;
+        if (fields[i].member == RESERVED) {
+            memset(to, 0, fields[i].size);
+            continue;
+        }
+        switch (fields[i].size) {
+        case 16: memcpy(to, member, 16); break;
+        case 8: memcpy(&u64, member, 8), store_le64(to, u64); break;
+        case 4: memcpy(&u32, member, 4), store_le32(to, u32); break;
+        default: memcpy(&u32, member, 4), store_le16(to, (uint16_t)u32);
+        }
+    }
+}
+
+/* false: a reserved field is not zero. */
+static bool get_fields(const struct field *fields, size_t n, const unsigned char *record, void *to)
+{
+    bool is_zero = true;
+    for (size_t i = 0; i < n; i++) {
+        const unsigned char *from = record + fields[i].at;
+        char *member = (char *)to + fields[i].member;
+        uint32_t u32 = fields[i].size == 2 ? load_le16(from) : load_le32(from);
+        uint64_t u64 = 0;
+        if (fields[i].member == RESERVED) {
+            is_zero = is_zero && u32 == 0;
+            continue;
+        }
+        switch (fields[i].size) {
+        case 16: memcpy(member, from, 16); break;
+        case 8: u64 = load_le64(from), memcpy(member, &u64, 8); break;
+        default: memcpy(member, &u32, 4);
+        }
+    }
+    return is_zero;
+}
+
+/* ---- config, state --------------------------------------------------------------------------- */
+
+static const struct field config_fields[] = {
+    U32(8, config, format),  U32(12, config, dim),       U16(16, config, type),
+    U16(18, config, metric), U16(20, config, layout),    ZERO16(22),
+    F32(24, config, recall), U32(28, config, seal_rows), U64(32, config, seal_bytes),
+    NAME(40, config, uuid),
+};
+
 void vindex__config_encode(const struct config *config, unsigned char out[RECORD_CONFIG_BYTES])
 {
-    store_le32(out + 8, config->format);
-    store_le32(out + 12, config->dim);
-    store_le16(out + 16, (uint16_t)config->type);
-    store_le16(out + 18, (uint16_t)config->metric);
-    store_le16(out + 20, (uint16_t)config->layout);
-    store_le16(out + 22, 0);
-    store_f32(out + 24, config->recall);
-    store_le32(out + 28, config->seal_rows);
-    store_le64(out + 32, config->seal_bytes);
-    memcpy(out + 40, config->uuid, sizeof config->uuid);
+    put_fields(config_fields, N_FIELDS(config_fields), config, out);
     head_seal(KIND_CONFIG, out, RECORD_CONFIG_BYTES);
 }
 
@@ -74,41 +148,38 @@ vindex_status vindex__config_decode(struct bytes record, struct config *config)
     vindex_status st = head_check(KIND_CONFIG, record, RECORD_CONFIG_BYTES);
     if (st != VINDEX_OK) return st;
 
-    config->format = load_le32(r + 8);
+    bool is_zero = get_fields(config_fields, N_FIELDS(config_fields), r, config);
     if (config->format > FORMAT_VERSION)
-        return vindex__fail(VINDEX_UNSUPPORTED,
-                            "the index has format %u, this library reads up to %u: use a newer vindex",
-                            config->format, FORMAT_VERSION);
-    config->dim = load_le32(r + 12);
-    config->type = load_le16(r + 16);
-    config->metric = load_le16(r + 18);
-    config->layout = load_le16(r + 20);
-    config->recall = load_f32(r + 24);
-    config->seal_rows = load_le32(r + 28);
-    config->seal_bytes = load_le64(r + 32);
-    memcpy(config->uuid, r + 40, sizeof config->uuid);
+        return vindex__fail(
+            VINDEX_UNSUPPORTED,
+            "the index has format %u, this library reads up to %u: use a newer vindex",
+            config->format, FORMAT_VERSION);
 
     bool is_bit = config->type == VINDEX_BIT;
-    if (record.size != RECORD_CONFIG_BYTES || config->format == 0 || config->dim == 0 || config->dim > VINDEX_DIM_MAX ||
-        config->type > VINDEX_BIT || config->metric > VINDEX_HAMMING ||
-        is_bit != (config->metric == VINDEX_HAMMING) || config->layout > VINDEX_LAYOUT_FLAT ||
-        load_le16(r + 22) != 0 || !(config->recall > 0 && config->recall <= 1) ||
+    if (!is_zero || record.size != RECORD_CONFIG_BYTES || config->format == 0 || config->dim == 0 ||
+        config->dim > VINDEX_DIM_MAX || config->type > VINDEX_BIT ||
+        config->metric > VINDEX_HAMMING || is_bit != (config->metric == VINDEX_HAMMING) ||
+        config->layout > VINDEX_LAYOUT_FLAT || !(config->recall > 0 && config->recall <= 1) ||
         config->seal_rows == 0 || config->seal_rows > SEGMENT_ROWS_MAX || config->seal_bytes == 0 ||
         config->seal_bytes > SEGMENT_BYTES_MAX)
         return vindex__corrupt("the config record holds values outside the format's ranges");
     return VINDEX_OK;
 }
 
+static const struct field state_fields[] = {
+    U64(8, state, epoch),
+    U64(16, state, next_seq),
+    U64(24, state, next_id),
+    U64(32, state, n_rows),
+    U64(40, state, n_tail),
+    U32(48, state, flags),
+    ZERO32(52),
+    U64(56, state, mark),
+};
+
 void vindex__state_encode(const struct state *state, unsigned char out[RECORD_STATE_BYTES])
 {
-    store_le64(out + 8, state->epoch);
-    store_le64(out + 16, state->next_seq);
-    store_le64(out + 24, (uint64_t)state->next_id);
-    store_le64(out + 32, state->n_rows);
-    store_le64(out + 40, state->n_tail);
-    store_le32(out + 48, state->flags);
-    store_le32(out + 52, 0);
-    store_le64(out + 56, state->mark);
+    put_fields(state_fields, N_FIELDS(state_fields), state, out);
     head_seal(KIND_STATE, out, RECORD_STATE_BYTES);
 }
 
@@ -118,35 +189,27 @@ vindex_status vindex__state_decode(struct bytes record, struct state *state)
     vindex_status st = head_check(KIND_STATE, record, RECORD_STATE_BYTES);
     if (st != VINDEX_OK) return st;
 
-    state->epoch = load_le64(r + 8);
-    state->next_seq = load_le64(r + 16);
-    state->next_id = (int64_t)load_le64(r + 24);
-    state->n_rows = load_le64(r + 32);
-    state->n_tail = load_le64(r + 40);
-    state->flags = load_le32(r + 48);
-    state->mark = load_le64(r + 56);
-    if (record.size != RECORD_STATE_BYTES || state->next_seq == 0 ||
-        state->next_seq > INT64_MAX || state->n_tail > SEGMENT_ROWS_MAX || state->next_id < 0 || state->n_tail > state->n_rows ||
-        (state->flags & ~STATE_EARLY_BLOCKS) || load_le32(r + 52) != 0)
+    bool is_zero = get_fields(state_fields, N_FIELDS(state_fields), r, state);
+    if (!is_zero || record.size != RECORD_STATE_BYTES || state->next_seq == 0 ||
+        state->next_seq > INT64_MAX || state->n_tail > SEGMENT_ROWS_MAX || state->next_id < 0 ||
+        state->n_tail > state->n_rows || (state->flags & ~STATE_EARLY_BLOCKS))
         return vindex__corrupt("the state record holds values outside the format's ranges");
     return VINDEX_OK;
 }
 
+static const struct field segment_fields[] = {
+    NAME(8, segment_record, nonce),          U64(24, segment_record, mark),
+    U32(32, segment_record, list),           U32(36, segment_record, n),
+    U32(40, segment_record, n_live),         U32(44, segment_record, stride),
+    U32(48, segment_record, rows_per_block), U32(52, segment_record, flags),
+    U64(56, segment_record, min_id),         U64(64, segment_record, max_id),
+    F32(72, segment_record, norm_lo),        F32(76, segment_record, norm_hi),
+};
+
 size_t vindex__segment_encode(const struct segment_record *segment, unsigned char *out)
 {
     size_t n_words = bitmap_words(segment->n), size = 80 + 8 * n_words;
-    memcpy(out + 8, segment->nonce, NONCE_BYTES);
-    store_le64(out + 24, segment->mark);
-    store_le32(out + 32, segment->list);
-    store_le32(out + 36, segment->n);
-    store_le32(out + 40, segment->n_live);
-    store_le32(out + 44, segment->stride);
-    store_le32(out + 48, segment->rows_per_block);
-    store_le32(out + 52, segment->flags);
-    store_le64(out + 56, (uint64_t)segment->min_id);
-    store_le64(out + 64, (uint64_t)segment->max_id);
-    store_f32(out + 72, segment->norm_lo);
-    store_f32(out + 76, segment->norm_hi);
+    put_fields(segment_fields, N_FIELDS(segment_fields), segment, out);
     for (size_t i = 0; i < n_words; i++)
         store_le64(out + 80 + 8 * i, segment->live[i]);
     head_seal(KIND_SEGMENT, out, size);
@@ -172,18 +235,7 @@ vindex_status vindex__segment_decode(struct bytes record, const struct config *c
     vindex_status st = head_check(KIND_SEGMENT, record, 88);
     if (st != VINDEX_OK) return st;
 
-    memcpy(segment->nonce, r + 8, NONCE_BYTES);
-    segment->mark = load_le64(r + 24);
-    segment->list = load_le32(r + 32);
-    segment->n = load_le32(r + 36);
-    segment->n_live = load_le32(r + 40);
-    segment->stride = load_le32(r + 44);
-    segment->rows_per_block = load_le32(r + 48);
-    segment->flags = load_le32(r + 52);
-    segment->min_id = (int64_t)load_le64(r + 56);
-    segment->max_id = (int64_t)load_le64(r + 64);
-    segment->norm_lo = load_f32(r + 72);
-    segment->norm_hi = load_f32(r + 76);
+    get_fields(segment_fields, N_FIELDS(segment_fields), r, segment);
     if (segment->n == 0 || segment->n > SEGMENT_ROWS_MAX || segment->n_live == 0 ||
         segment->n_live > segment->n || record.size != 80 + 8 * bitmap_words(segment->n) ||
         segment->stride != vindex__full_stride(vindex__config_row_bytes(config)) ||
@@ -201,11 +253,15 @@ vindex_status vindex__segment_decode(struct bytes record, const struct config *c
     return VINDEX_OK;
 }
 
+static const struct field run_fields[] = {
+    U64(8, run_record, seq),
+    U32(16, run_record, slot),
+    U32(20, run_record, count),
+};
+
 void vindex__run_encode(const struct run_record *run, unsigned char out[RECORD_RUN_BYTES])
 {
-    store_le64(out + 8, run->seq);
-    store_le32(out + 16, run->slot);
-    store_le32(out + 20, run->count);
+    put_fields(run_fields, N_FIELDS(run_fields), run, out);
     head_seal(KIND_RUN, out, RECORD_RUN_BYTES);
 }
 
@@ -215,9 +271,7 @@ vindex_status vindex__run_decode(struct bytes record, struct run_record *run)
     vindex_status st = head_check(KIND_RUN, record, RECORD_RUN_BYTES);
     if (st != VINDEX_OK) return st;
 
-    run->seq = load_le64(r + 8);
-    run->slot = load_le32(r + 16);
-    run->count = load_le32(r + 20);
+    get_fields(run_fields, N_FIELDS(run_fields), r, run);
     if (record.size != RECORD_RUN_BYTES || run->seq == 0 || run->count == 0 ||
         run->slot >= SEGMENT_ROWS_MAX || run->count > SEGMENT_ROWS_MAX - run->slot)
         return vindex__corrupt("a run of ids holds values outside the format's ranges");
@@ -261,14 +315,14 @@ static bool axes_are_valid(uint32_t m)
     return m % 8 == 0 && m <= MODEL_AXES_MAX;
 }
 
+static const struct field model_fields[] = {
+    NAME(8, model_record, nonce), U64(24, model_record, n_rows), U32(32, model_record, m),
+    F32(36, model_record, clip),  F32(40, model_record, energy), ZERO32(44),
+};
+
 void vindex__model_encode(const struct model_record *model, unsigned char out[RECORD_MODEL_BYTES])
 {
-    memcpy(out + 8, model->nonce, NONCE_BYTES);
-    store_le64(out + 24, model->n_rows);
-    store_le32(out + 32, model->m);
-    store_f32(out + 36, model->clip);
-    store_f32(out + 40, model->energy);
-    store_le32(out + 44, 0);
+    put_fields(model_fields, N_FIELDS(model_fields), model, out);
     head_seal(KIND_MODEL, out, RECORD_MODEL_BYTES);
 }
 
@@ -278,28 +332,24 @@ vindex_status vindex__model_decode(struct bytes record, struct model_record *mod
     vindex_status st = head_check(KIND_MODEL, record, RECORD_MODEL_BYTES);
     if (st != VINDEX_OK) return st;
 
-    memcpy(model->nonce, r + 8, NONCE_BYTES);
-    model->n_rows = load_le64(r + 24);
-    model->m = load_le32(r + 32);
-    model->clip = load_f32(r + 36);
-    model->energy = load_f32(r + 40);
-    if (record.size != RECORD_MODEL_BYTES || !axes_are_valid(model->m) || !is_size(model->clip) ||
-        model->clip == 0 || !(model->energy >= 0 && model->energy <= 1) || load_le32(r + 44) != 0)
+    bool is_zero = get_fields(model_fields, N_FIELDS(model_fields), r, model);
+    if (!is_zero || record.size != RECORD_MODEL_BYTES || !axes_are_valid(model->m) ||
+        !is_size(model->clip) || model->clip == 0 || !(model->energy >= 0 && model->energy <= 1))
         return vindex__corrupt("the model record holds values outside the format's ranges");
     return VINDEX_OK;
 }
 
+static const struct field codes_fields[] = {
+    NAME(8, codes_record, nonce),    NAME(24, codes_record, segment),
+    NAME(40, codes_record, model),   U32(56, codes_record, n),
+    U32(60, codes_record, m),        U32(64, codes_record, flags),
+    F32(68, codes_record, c8_error), F32(72, codes_record, c8_size),
+    F32(76, codes_record, c8_bias),
+};
+
 void vindex__codes_encode(const struct codes_record *codes, unsigned char out[RECORD_CODES_BYTES])
 {
-    memcpy(out + 8, codes->nonce, NONCE_BYTES);
-    memcpy(out + 24, codes->segment, NONCE_BYTES);
-    memcpy(out + 40, codes->model, NONCE_BYTES);
-    store_le32(out + 56, codes->n);
-    store_le32(out + 60, codes->m);
-    store_le32(out + 64, codes->flags);
-    store_f32(out + 68, codes->c8_error);
-    store_f32(out + 72, codes->c8_size);
-    store_f32(out + 76, codes->c8_bias);
+    put_fields(codes_fields, N_FIELDS(codes_fields), codes, out);
     head_seal(KIND_CODES, out, RECORD_CODES_BYTES);
 }
 
@@ -320,30 +370,27 @@ vindex_status vindex__codes_decode(struct bytes record, struct codes_record *cod
     vindex_status st = head_check(KIND_CODES, record, RECORD_CODES_BYTES);
     if (st != VINDEX_OK) return st;
 
-    memcpy(codes->nonce, r + 8, NONCE_BYTES);
-    memcpy(codes->segment, r + 24, NONCE_BYTES);
-    memcpy(codes->model, r + 40, NONCE_BYTES);
-    codes->n = load_le32(r + 56);
-    codes->m = load_le32(r + 60);
-    codes->flags = load_le32(r + 64);
-    codes->c8_error = load_f32(r + 68);
-    codes->c8_size = load_f32(r + 72);
-    codes->c8_bias = load_f32(r + 76);
+    get_fields(codes_fields, N_FIELDS(codes_fields), r, codes);
     if (record.size != RECORD_CODES_BYTES || codes->n == 0 || codes->n > SEGMENT_ROWS_MAX ||
         !axes_are_valid(codes->m) || !c8_is_valid(codes))
         return vindex__corrupt("a codes record holds values outside the format's ranges");
     return VINDEX_OK;
 }
 
-void vindex__audits_encode(const struct audits_record *audits, unsigned char out[RECORD_AUDITS_BYTES])
+static const struct field audits_fields[] = {
+    NAME(8, audits_record, nonce),
+    NAME(24, audits_record, model),
+    U64(40, audits_record, n_rows),
+    U32(48, audits_record, n),
+    U32(52, audits_record, entry_bytes),
+    U32(56, audits_record, version),
+    ZERO32(60),
+};
+
+void vindex__audits_encode(const struct audits_record *audits,
+                           unsigned char out[RECORD_AUDITS_BYTES])
 {
-    memcpy(out + 8, audits->nonce, NONCE_BYTES);
-    memcpy(out + 24, audits->model, NONCE_BYTES);
-    store_le64(out + 40, audits->n_rows);
-    store_le32(out + 48, audits->n);
-    store_le32(out + 52, audits->entry_bytes);
-    store_le32(out + 56, audits->version);
-    store_le32(out + 60, 0);
+    put_fields(audits_fields, N_FIELDS(audits_fields), audits, out);
     head_seal(KIND_AUDITS, out, RECORD_AUDITS_BYTES);
 }
 
@@ -353,19 +400,15 @@ vindex_status vindex__audits_decode(struct bytes record, struct audits_record *a
     vindex_status st = head_check(KIND_AUDITS, record, RECORD_AUDITS_BYTES);
     if (st != VINDEX_OK) return st;
 
-    memcpy(audits->nonce, r + 8, NONCE_BYTES);
-    memcpy(audits->model, r + 24, NONCE_BYTES);
-    audits->n_rows = load_le64(r + 40);
-    audits->n = load_le32(r + 48);
-    audits->entry_bytes = load_le32(r + 52);
-    audits->version = load_le32(r + 56);
+    bool is_zero = get_fields(audits_fields, N_FIELDS(audits_fields), r, audits);
     if (audits->version > AUDITS_VERSION)
-        return vindex__fail(VINDEX_UNSUPPORTED,
-                            "the audits have version %u, this library reads up to %u: use a newer vindex",
-                            audits->version, AUDITS_VERSION);
-    if (record.size != RECORD_AUDITS_BYTES || audits->version == 0 || audits->n > AUDITS_MAX ||
-        audits->entry_bytes < AUDIT_HEAD_BYTES || audits->entry_bytes > BLOCK_PAYLOAD_BYTES ||
-        audits->entry_bytes % 4 != 0 || load_le32(r + 60) != 0)
+        return vindex__fail(
+            VINDEX_UNSUPPORTED,
+            "the audits have version %u, this library reads up to %u: use a newer vindex",
+            audits->version, AUDITS_VERSION);
+    if (!is_zero || record.size != RECORD_AUDITS_BYTES || audits->version == 0 ||
+        audits->n > AUDITS_MAX || audits->entry_bytes < AUDIT_HEAD_BYTES ||
+        audits->entry_bytes > BLOCK_PAYLOAD_BYTES || audits->entry_bytes % 4 != 0)
         return vindex__corrupt("the audits record holds values outside the format's ranges");
     return VINDEX_OK;
 }
@@ -381,8 +424,8 @@ static struct plane_layout layout_of(uint32_t n, uint32_t stride, uint32_t slots
     return layout;
 }
 
-struct plane_layout vindex__model_layout(const struct model_record *model, const struct config *config,
-                                         enum plane plane)
+struct plane_layout vindex__model_layout(const struct model_record *model,
+                                         const struct config *config, enum plane plane)
 {
     switch (plane) {
     case PLANE_MEAN:
@@ -393,8 +436,8 @@ struct plane_layout vindex__model_layout(const struct model_record *model, const
     }
 }
 
-struct plane_layout vindex__codes_layout(const struct codes_record *codes, const struct config *config,
-                                         enum plane plane)
+struct plane_layout vindex__codes_layout(const struct codes_record *codes,
+                                         const struct config *config, enum plane plane)
 {
     uint32_t n_groups = (codes->n + GROUP_ROWS - 1) / GROUP_ROWS;
     if (plane == PLANE_C4 && codes->m) return layout_of(n_groups, c4_stride(codes->m), GROUP_ROWS);
@@ -458,7 +501,8 @@ static struct plane_rule rule_of(uint16_t plane, const struct config *config)
     case PLANE_AXES: return (struct plane_rule){floats, floats, 1, MODEL_AXES_MAX, 1};
     case PLANE_DEVIATION: return (struct plane_rule){4, 4, 1, MODEL_AXES_MAX, 1};
     case PLANE_C4:
-        return (struct plane_rule){c4_stride(8), c4_stride(MODEL_AXES_MAX), 64, n_groups, GROUP_ROWS};
+        return (struct plane_rule){c4_stride(8), c4_stride(MODEL_AXES_MAX), 64, n_groups,
+                                   GROUP_ROWS};
     case PLANE_C8: return (struct plane_rule){c8, c8, 1, c8 ? n_groups : 0, GROUP_ROWS};
     default: return none;
     }
