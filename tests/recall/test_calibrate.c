@@ -404,6 +404,34 @@ static void a_stored_plan_is_the_same(void **state)
     vindex__calibration_free(third);
 }
 
+/* Another thread may take over from the store what is being saved as soon as it is there. */
+static void what_is_being_saved_is_not_taken_twice(void **state)
+{
+    struct calibration *c = fresh();
+    struct calibration_stat stat;
+    (void)state;
+    add_drawn(c, &law_hard, AUDIT_LIVE, 40);
+    struct stored s = save(c);
+    add_drawn(c, &law_hard, AUDIT_LIVE, 3);
+    assert_int_equal(vindex__calibration_load(c, &s.record, s.entries), VINDEX_OK);
+    vindex__calibration_saved(c, true);
+    vindex__calibration_stat(c, &stat);
+    assert_int_equal(stat.n_live, 43);
+    assert_int_equal(stat.n_unsaved, 3);
+
+    /* A save that failed saved nothing. */
+    struct stored failed = save(c);
+    vindex__calibration_saved(c, false);
+    vindex__calibration_stat(c, &stat);
+    assert_int_equal(stat.n_unsaved, 3);
+    assert_int_equal(vindex__calibration_load(c, &s.record, s.entries), VINDEX_OK);
+    vindex__calibration_stat(c, &stat);
+    assert_int_equal(stat.n_live, 43);
+    vindex__free(failed.entries);
+    vindex__free(s.entries);
+    vindex__calibration_free(c);
+}
+
 static void nonsense_is_not_taken(void **state)
 {
     static const struct {
@@ -634,6 +662,7 @@ int main(void)
         cmocka_unit_test(independent_filters_reach_the_target),
         cmocka_unit_test(audits_take_their_share),
         cmocka_unit_test(a_stored_plan_is_the_same),
+        cmocka_unit_test(what_is_being_saved_is_not_taken_twice),
         cmocka_unit_test(nonsense_is_not_taken),
         cmocka_unit_test(rings_keep_the_last),
         cmocka_unit_test(vectors_are_bounded_for_long_rows),

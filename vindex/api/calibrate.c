@@ -248,10 +248,10 @@ static vindex_status store_audits(struct audits_job *job)
         vindex__calibration_save(index->calibration, &record.n, &record.entry_bytes, &entries);
     if (st == VINDEX_OK) st = put(&job->writer, &record, entries);
     vindex__free(entries);
+    vindex__calibration_saved(index->calibration, st == VINDEX_OK);
     if (st != VINDEX_OK) return st;
 
     /* They are known here: only their nonce is to be remembered. */
-    vindex__calibration_saved(index->calibration);
     pthread_mutex_lock(&index->audits_mutex);
     st = read_record(&job->reader, &record);
     if (st == VINDEX_OK) memcpy(index->audits_nonce, record.nonce, NONCE_BYTES);

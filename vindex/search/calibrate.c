@@ -36,9 +36,11 @@
 
 /* ---- rings ----------------------------------------------------------------------------------- */
 
+enum stored { NOT_STORED, IN_A_SAVE, STORED };
+
 struct item {
     uint8_t kind;
-    bool is_stored;
+    uint8_t stored; /* enum stored */
     uint16_t depth;
     uint64_t n_rows, next_seq;
     uint64_t vector; /* number of its vector + 1; 0 = none */
@@ -114,7 +116,6 @@ struct calibration {
     struct rng rng;
     uint64_t generation; /* moves where audits are forgotten or replaced */
     uint64_t n_queries_added, n_live_added;
-    uint64_t saved_end; /* of the ring of queries at the last save */
     uint32_t n_cold;    /* after an alarm: exact answers still to come */
     uint64_t n_alarms, clock;
     struct entry entries[N_ENTRIES];
@@ -611,7 +612,7 @@ static vindex_status add_locked(struct calibration *c, const struct audit *audit
 
     struct item *item = ring_push(ring);
     item->kind = (uint8_t)audit->kind;
-    item->is_stored = false;
+    item->stored = NOT_STORED;
     item->depth = (uint16_t)audit->depth;
     item->n_rows = audit->n_rows;
     item->next_seq = audit->next_seq;
@@ -747,7 +748,7 @@ void vindex__calibration_stat(struct calibration *c, struct calibration_stat *st
     for (size_t i = 0; i < c->queries.n; i++) {
         const struct item *item = ring_at(&c->queries, i);
         stat->n_live += item->kind == AUDIT_LIVE;
-        stat->n_unsaved += item->kind == AUDIT_LIVE && !item->is_stored;
+        stat->n_unsaved += item->kind == AUDIT_LIVE && item->stored != STORED;
     }
     stat->n_given = c->queries.n - stat->n_live;
     for (size_t i = 0; i < N_ENTRIES; i++) {
@@ -787,7 +788,9 @@ vindex_status vindex__calibration_save(struct calibration *c, uint32_t *n, uint3
     for (size_t i = 0; i < total && out; i++)
         encode(c, i < n_rows ? ring_at(&c->rows, i) : ring_at(&c->queries, i - n_rows),
                out + i * bytes, bytes);
-    c->saved_end = c->queries.end;
+    for (size_t i = 0; i < c->queries.n && out; i++)
+        if (ring_at(&c->queries, i)->stored == NOT_STORED)
+            ring_at(&c->queries, i)->stored = IN_A_SAVE;
     pthread_mutex_unlock(&c->mutex);
     *n = (uint32_t)total;
     *entry_bytes = bytes;
@@ -795,12 +798,13 @@ vindex_status vindex__calibration_save(struct calibration *c, uint32_t *n, uint3
     return st;
 }
 
-void vindex__calibration_saved(struct calibration *c)
+void vindex__calibration_saved(struct calibration *c, bool is_stored)
 {
     pthread_mutex_lock(&c->mutex);
-    uint64_t first = c->queries.end - c->queries.n;
-    for (uint64_t i = first; i < c->saved_end; i++)
-        ring_at(&c->queries, (size_t)(i - first))->is_stored = true;
+    for (size_t i = 0; i < c->queries.n; i++) {
+        struct item *item = ring_at(&c->queries, i);
+        if (item->stored == IN_A_SAVE) item->stored = is_stored ? STORED : NOT_STORED;
+    }
     pthread_mutex_unlock(&c->mutex);
 }
 
@@ -840,7 +844,7 @@ static void decode(struct calibration *c, const unsigned char *entry, float *scr
                    struct item *item)
 {
     item->kind = (uint8_t)load_le32(entry);
-    item->is_stored = true;
+    item->stored = STORED;
     item->depth = (uint16_t)load_le32(entry + 4);
     item->n_rows = load_le64(entry + 8);
     item->next_seq = load_le32(entry + 1044);
@@ -867,13 +871,14 @@ static void take_over(struct calibration *c, const struct audits_record *record,
     c->generation++;
 }
 
-/* The live audits that no store has, apart. */
+/* The live audits that no store has, apart. What a save took with it may be in the store by now, before whoever
+   saves has said so. */
 static vindex_status set_own_aside(const struct calibration *c, struct ring *own)
 {
     vindex_status st = ring_reserve(own, c->queries.n ? c->queries.n : 1);
     for (size_t i = 0; i < c->queries.n && st == VINDEX_OK; i++) {
         const struct item *item = ring_at(&c->queries, i);
-        if (item->kind == AUDIT_LIVE && !item->is_stored) *ring_push(own) = *item;
+        if (item->kind == AUDIT_LIVE && item->stored == NOT_STORED) *ring_push(own) = *item;
     }
     return st;
 }

@@ -109,11 +109,11 @@ void vindex__calibration_model(struct calibration *calibration, unsigned char mo
  *  process stay). Of another model: nothing happens. CORRUPT: they make no sense, nothing was taken. */
 vindex_status vindex__calibration_load(struct calibration *calibration, const struct audits_record *record,
                                        const unsigned char *entries);
-/** What save gave is in the store now. */
-void vindex__calibration_saved(struct calibration *calibration);
 /** For storing: n entries of *entry_bytes in FORMAT.md 4b's form, on the heap. */
 vindex_status vindex__calibration_save(struct calibration *calibration, uint32_t *n, uint32_t *entry_bytes,
                                        unsigned char **entries);
+/** Whether what save gave is in the store now. In between it counts as stored: a load may already bring it. */
+void vindex__calibration_saved(struct calibration *calibration, bool is_stored);
 /** query: f32 [dim], kept for re-answering, or NULL. An audit of another model than the one held is passed over:
  *  its snapshot was replaced meanwhile. */
 vindex_status vindex__calibration_add(struct calibration *calibration, const struct audit *audit,
