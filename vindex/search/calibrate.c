@@ -659,16 +659,35 @@ void vindex__calibration_drop_rows(struct calibration *c)
     pthread_mutex_unlock(&c->mutex);
 }
 
-size_t vindex__calibration_queries(struct calibration *c, float *queries, size_t max)
+size_t vindex__calibration_queries(struct calibration *c, float *queries, size_t max, uint64_t *first)
 {
     pthread_mutex_lock(&c->mutex);
     size_t n = c->n_vectors < max ? c->n_vectors : max;
+    if (first) *first = c->vectors_end - n;
     for (size_t i = 0; queries && i < n; i++)
         memcpy(queries + i * c->dim,
                c->vectors + (c->vectors_end - n + i) % c->n_vectors_max * c->dim,
                sizeof(float) * c->dim);
     pthread_mutex_unlock(&c->mutex);
     return n;
+}
+
+/* The same query twice would pass for two, where the audits of neither are stale. */
+void vindex__calibration_drop_queries(struct calibration *c, uint64_t end)
+{
+    size_t n_kept = 0;
+    pthread_mutex_lock(&c->mutex);
+    for (size_t i = c->queries.n; i-- > 0;) { /* what stays moves up to the newest */
+        const struct item *item = ring_at(&c->queries, i);
+        if (item->vector == 0 || item->vector > end) {
+            n_kept++;
+            *ring_at(&c->queries, c->queries.n - n_kept) = *item;
+        }
+    }
+    c->queries.n = n_kept;
+    c->generation++;
+    forget_vectors_before(c, end);
+    pthread_mutex_unlock(&c->mutex);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
@@ -856,29 +875,50 @@ static void decode(struct calibration *c, const unsigned char *entry, float *scr
     item->vector = keep_vector(c, scratch);
 }
 
-/* The store's audits come before those answered since. */
+/* The live audits that no store has, apart. What a save took with it may be in the store by now, before whoever
+   saves has said so. */
+struct own {
+    struct ring ring;
+    bool has_vectors; /* the store has those of its audits: all are numbered anew */
+    float *vectors;   /* [n_vectors + 1, dim]: item->vector - 1 is the row; the last one is scratch */
+    size_t n_vectors;
+};
+
+/* The store's audits come before those answered since, and so do their queries; those there were come again. */
 static void take_over(struct calibration *c, const struct audits_record *record,
-                      const unsigned char *entries, const struct ring *own, float *scratch)
+                      const unsigned char *entries, const struct own *own)
 {
+    float *scratch = own->vectors + own->n_vectors * c->dim;
     c->rows.n = c->queries.n = 0;
+    if (own->has_vectors) c->n_vectors = 0;
     for (uint32_t i = 0; i < record->n; i++) {
         const unsigned char *entry = entries + (size_t)i * record->entry_bytes;
         bool is_row = load_le32(entry) == AUDIT_ROW;
         decode(c, entry, scratch, ring_push(is_row ? &c->rows : &c->queries));
     }
-    for (size_t i = 0; i < own->n; i++)
-        *ring_push(&c->queries) = *ring_at(own, i);
+    for (size_t i = 0; i < own->ring.n; i++) {
+        struct item *item = ring_push(&c->queries);
+        *item = *ring_at(&own->ring, i);
+        if (own->has_vectors && item->vector)
+            item->vector = keep_vector(c, own->vectors + (item->vector - 1) * c->dim);
+    }
     c->generation++;
 }
 
-/* The live audits that no store has, apart. What a save took with it may be in the store by now, before whoever
-   saves has said so. */
-static vindex_status set_own_aside(const struct calibration *c, struct ring *own)
+static vindex_status set_own_aside(const struct calibration *c, struct own *own)
 {
-    vindex_status st = ring_reserve(own, c->queries.n ? c->queries.n : 1);
+    vindex_status st = ring_reserve(&own->ring, c->queries.n ? c->queries.n : 1);
+    own->vectors = vindex__calloc(c->n_vectors + 1, sizeof(float) * c->dim);
+    if (!own->vectors) st = vindex__nomem();
     for (size_t i = 0; i < c->queries.n && st == VINDEX_OK; i++) {
         const struct item *item = ring_at(&c->queries, i);
-        if (item->kind == AUDIT_LIVE && item->stored == NOT_STORED) *ring_push(own) = *item;
+        if (item->kind != AUDIT_LIVE || item->stored != NOT_STORED) continue;
+        const float *vector = own->has_vectors ? vector_of(c, item) : NULL;
+        struct item *copy = ring_push(&own->ring);
+        *copy = *item;
+        if (!own->has_vectors) continue;
+        if (vector) memcpy(own->vectors + own->n_vectors * c->dim, vector, sizeof(float) * c->dim);
+        copy->vector = vector ? ++own->n_vectors : 0;
     }
     return st;
 }
@@ -886,24 +926,16 @@ static vindex_status set_own_aside(const struct calibration *c, struct ring *own
 static vindex_status load_locked(struct calibration *c, const struct audits_record *record,
                                  const unsigned char *entries)
 {
-    struct ring own = {NULL, 0, 0, 0};
-    float *scratch = NULL;
+    struct own own = {.has_vectors = record->entry_bytes > AUDIT_HEAD_BYTES};
     vindex_status st = check_entries(c, record, entries);
     if (st == VINDEX_OK) st = set_own_aside(c, &own);
     if (st == VINDEX_OK) st = ring_reserve(&c->rows, ROWS_KEPT);
     if (st == VINDEX_OK)
         st = ring_reserve(&c->queries,
-                          record->n + own.n > QUERIES_KEPT ? QUERIES_KEPT_MAX : QUERIES_KEPT);
-    if (st != VINDEX_OK) goto out;
-    scratch = vindex__calloc(c->dim, sizeof *scratch);
-    if (!scratch) {
-        st = vindex__nomem();
-        goto out;
-    }
-    take_over(c, record, entries, &own, scratch);
-out:
-    vindex__free(scratch);
-    vindex__free(own.items);
+                          record->n + own.ring.n > QUERIES_KEPT ? QUERIES_KEPT_MAX : QUERIES_KEPT);
+    if (st == VINDEX_OK) take_over(c, record, entries, &own);
+    vindex__free(own.vectors);
+    vindex__free(own.ring.items);
     return st;
 }
 

@@ -120,9 +120,12 @@ vindex_status vindex__calibration_add(struct calibration *calibration, const str
                                       const float *query);
 /** Forget the audits of rows. */
 void vindex__calibration_drop_rows(struct calibration *calibration);
-/** Copies the last kept queries, at most max, oldest first: f32 [max, dim]; returns their number. A reset leaves
- *  them. queries NULL: only counts. */
-size_t vindex__calibration_queries(struct calibration *calibration, float *queries, size_t max);
+/** Copies the last kept queries, at most max, oldest first: f32 [max, dim]; returns how many. A reset leaves
+ *  them. queries NULL: only counts. first (may be NULL): the number of the first of them; others follow. */
+size_t vindex__calibration_queries(struct calibration *calibration, float *queries, size_t max,
+                                   uint64_t *first);
+/** Queries with numbers below `end` were answered anew: forget them, and what they were audited by before. */
+void vindex__calibration_drop_queries(struct calibration *calibration, uint64_t end);
 
 /* ---- plans ----------------------------------------------------------------------------------- */
 
