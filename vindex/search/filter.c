@@ -118,6 +118,12 @@ static void filter_part(void *context, size_t index, uint32_t number)
     if (atomic_load_explicit(&call->stop.status, memory_order_relaxed) != VINDEX_OK) return;
     vindex__call_part(call, index, &view);
     if (view.part->n == 0) return;
+    vindex_status st =
+        call->snapshot ? vindex__part_touch_ids(call->snapshot, view.part) : VINDEX_OK;
+    if (st != VINDEX_OK) {
+        vindex__stop_set(&call->stop, st);
+        return;
+    }
     memset(named, 0, 8 * bitmap_words(view.part->n));
     if (filter->kind == VINDEX_FILTER_IDS && view.part->ids_ascend)
         name_by_merge(filter, view.part, named);
