@@ -13,6 +13,7 @@
 
 #include "base/threads.h"
 #include "common/cmocka.h"
+#include "kernels/codes.h"
 #include "kernels/kernels.h"
 #include "search/call.h"
 #include "search/helper_snapshot.h"
@@ -64,6 +65,8 @@ static void draw_sizes(struct draw *d)
 
     shape->dim = dims[below(d, below(d, 3) ? 16 : 24)];
     if (below(d, 25) == 0) shape->dim = 4096;
+    if (below(d, 60) == 0) shape->dim = VKERN_C8_DIM_MAX + (uint32_t)below(d, 3);
+    if (below(d, 120) == 0) shape->dim = VINDEX_DIM_MAX - (uint32_t)below(d, 2);
     shape->n = below(d, 12) == 0 ? below(d, 4) : below(d, 3) ? below(d, 9000) : below(d, 900);
     request->n_queries = batches[below(d, 11)];
     while ((double)shape->n * shape->dim > WORK_LIMIT / 4)
@@ -77,6 +80,7 @@ static void draw_parts(struct draw *d)
     struct shape *shape = &d->shape;
     size_t left = shape->n, n = 1 + below(d, PARTS_MAX);
     uint32_t axes = shape->dim / 8 * 8;
+    const uint8_t possible = shape->dim > VKERN_C8_DIM_MAX ? WITH_C4 : WITH_C8 | WITH_C4;
 
     for (size_t i = 0; i + 1 < n; i++) {
         size_t most = below(d, 4) ? 2 * left / (n - i) : 2, size = below(d, most + 1);
@@ -90,7 +94,7 @@ static void draw_parts(struct draw *d)
     shape->padding = below(d, 2) ? 0 : (uint32_t)below(d, 40);
     if (shape->type == VINDEX_BIT || below(d, 4) == 0) return;
     for (size_t i = 0; i < n; i++)
-        d->codes[i] = below(d, 4) ? WITH_C8 | WITH_C4 : (uint8_t)below(d, 3);
+        d->codes[i] = (uint8_t)((below(d, 4) ? WITH_C8 | WITH_C4 : below(d, 3)) & possible);
     shape->codes = d->codes;
     shape->m = axes ? (uint32_t)(8 * (1 + below(d, (axes < 128 ? axes : 128) / 8))) : 0;
     shape->groups_per_block = (uint32_t)(1 + below(d, below(d, 2) ? 4 : 200));
@@ -183,8 +187,9 @@ static void draw_request(struct draw *d)
 
 static void draw(struct draw *d, uint64_t seed)
 {
-    static const enum nature natures[] = {NATURE_TIES, NATURE_DUPLICATES, NATURE_FAR, NATURE_MIXED,
-                                          NATURE_ZEROS, NATURE_NEAR_TIES};
+    static const enum nature natures[] = {NATURE_TIES,  NATURE_DUPLICATES, NATURE_FAR,
+                                          NATURE_MIXED, NATURE_ZEROS,      NATURE_NEAR_TIES,
+                                          NATURE_HUGE_30, NATURE_HUGE_38};
     enum nature nature = NATURE_NORMAL;
     memset(d, 0, sizeof *d);
     d->seed = seed;
@@ -196,7 +201,7 @@ static void draw(struct draw *d, uint64_t seed)
     draw_parts(d);
     name_rows(d);
     draw_filter(d);
-    if (below(d, 3) == 0) nature = natures[below(d, 6)];
+    if (below(d, 3) == 0) nature = natures[below(d, 8)];
     d->shape.rows =
         make_rows(&d->rng, d->shape.type, nature, d->shape.n, d->shape.dim, false);
     d->request.queries = make_rows(&d->rng, d->shape.type, nature, d->request.n_queries,
