@@ -1,6 +1,6 @@
 /*
- * test_slow_beside.c - searches at every target in several threads, of two handles of one file, beside a writer that
- * commits, aborts, optimizes and calibrates. Each answer is held against the rows of the commit it names: hits are
+ * test_slow_beside.c - searches at every target in several threads, of two handles of one file, and in another process,
+ * beside a writer that commits, aborts, optimizes and calibrates. Each answer is held against the rows of the commit it names: hits are
  * rows that count, each once, with their own scores, in order; where the report says exact they are the nearest; and
  * where it says proven the mean recall is what was promised.
  *
@@ -8,11 +8,13 @@
  */
 #include "common/cmocka.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/random.h"
@@ -298,18 +300,39 @@ static size_t check_answer(const struct question *q, const struct version *versi
 
 static void ask(vindex_searcher *searcher, struct question *q)
 {
-    size_t n_found = 0, k;
     q->report = (vindex_report)VINDEX_REPORT_INIT;
-    CHECK(vindex_search(searcher, &VINDEX_F32_ROWS(q->queries, q->n), q->k, &q->options,
-                              q->hits) == VINDEX_OK);
+    CHECK(vindex_search(searcher, &VINDEX_F32_ROWS(q->queries, q->n), q->k, &q->options, q->hits) ==
+          VINDEX_OK);
     CHECK(vindex_searcher_report(searcher, &q->report) == VINDEX_OK);
-    struct version version = version_of(q->report.epoch);
-    CHECK(q->report.n_rows == version.n_rows);
+}
+
+static size_t at_most_k(const struct question *q, const struct version *version)
+{
+    size_t n_match = version->n_rows;
+    if (q->options.filter) {
+        n_match = 0;
+        for (int64_t id = 0; id < N_IDS; id++)
+            n_match += counts(q, version, id);
+    }
+    return q->k < n_match ? q->k : n_match;
+}
+
+/* Returns how many of all hits are among the k nearest. */
+static size_t check_answers(const struct question *q, const struct version *version)
+{
+    size_t n_found = 0;
+    CHECK(q->report.n_rows == version->n_rows);
     for (size_t i = 0; i < q->n; i++)
-        n_found += check_answer(q, &version, i);
-    k = q->k < version.n_rows ? q->k : version.n_rows;
-    if (q->report.state == VINDEX_STATE_EXACT && !q->options.filter)
-        CHECK(n_found == q->n * k);
+        n_found += check_answer(q, version, i);
+    CHECK(q->report.state != VINDEX_STATE_EXACT || n_found == q->n * at_most_k(q, version));
+    return n_found;
+}
+
+static void ask_and_check(vindex_searcher *searcher, struct question *q)
+{
+    ask(searcher, q);
+    struct version version = version_of(q->report.epoch);
+    size_t n_found = check_answers(q, &version), k = at_most_k(q, &version);
     pthread_mutex_lock(&shared.mutex);
     shared.n_by_state[q->report.state]++;
     if (q->report.state == VINDEX_STATE_PROVEN) {
@@ -333,7 +356,7 @@ static void *search_until_over(void *context)
         for (int i = 0; i < 50 && !is_over; i++) {
             struct question q;
             draw_question(&rng, &q);
-            ask(searcher, &q);
+            ask_and_check(searcher, &q);
             free(q.hits);
             pthread_mutex_lock(&shared.mutex);
             is_over = shared.is_over;
@@ -344,14 +367,112 @@ static void *search_until_over(void *context)
     return NULL;
 }
 
+/* ---- another process ------------------------------------------------------------------------- */
+
+static char path[64], lock[80];
+
+static int take_rows(void *context, const int64_t *ids, const void *rows, size_t n)
+{
+    struct version *version = context;
+    memcpy(shared.pool + version->n_rows * DIM, rows, n * DIM * sizeof(float));
+    for (size_t i = 0; i < n; i++) {
+        CHECK(version->vectors[ids[i]] < 0); /* each id once */
+        version->vectors[ids[i]] = (int32_t)version->n_rows++;
+    }
+    return 0;
+}
+
+static uint64_t epoch_of(vindex *index)
+{
+    vindex_stats stats = VINDEX_STATS_INIT;
+    CHECK(vindex_stat(index, &stats) == VINDEX_OK);
+    return stats.epoch;
+}
+
+/* A scan and an answer of one commit, which two looks at its number tell: the scan's rows are the oracle's. Returns
+   whether they were. */
+static bool scan_and_ask(vindex *index, vindex_searcher *searcher, struct rng *rng)
+{
+    struct version version = {epoch_of(index), 0, malloc(N_IDS * sizeof *version.vectors)};
+    struct question q;
+    CHECK(version.vectors != NULL);
+    for (size_t i = 0; i < N_IDS; i++)
+        version.vectors[i] = -1;
+    CHECK(vindex_scan(searcher, take_rows, &version) == VINDEX_OK);
+    draw_question(rng, &q);
+    ask(searcher, &q);
+    bool is_one_commit = q.report.epoch == version.epoch && epoch_of(index) == version.epoch;
+    if (is_one_commit) check_answers(&q, &version);
+    free(q.hits);
+    free(version.vectors);
+    return is_one_commit;
+}
+
+/* Until the parent closes its end. */
+static int search_elsewhere(int from_parent)
+{
+    vindex *index = NULL;
+    struct rng rng;
+    char ready, more;
+    size_t n_checked = 0;
+    vindex__rng_init(&rng, 77);
+    shared.pool = malloc(sizeof(float) * N_IDS * DIM);
+    CHECK(shared.pool != NULL && read(from_parent, &ready, 1) == 1);
+    CHECK(fcntl(from_parent, F_SETFL, O_NONBLOCK) == 0);
+    while (read(from_parent, &more, 1) != 0) { /* some questions, then opened again */
+        vindex_searcher *searcher = NULL;
+        CHECK(vindex_open(path, VINDEX_OPEN_READONLY, &index) == VINDEX_OK);
+        CHECK(vindex_searcher_open(index, &searcher) == VINDEX_OK);
+        for (int i = 0; i < 30; i++)
+            n_checked += scan_and_ask(index, searcher, &rng);
+        vindex_searcher_close(searcher);
+        vindex_close(index);
+    }
+    printf("%zu answers in another process\n", n_checked);
+    fflush(NULL);
+    free(shared.pool);
+    return n_checked > 0 ? 0 : 1;
+}
+
+struct elsewhere {
+    pid_t child;
+    int to_child;
+};
+
+/* Before any thread and any handle. */
+static struct elsewhere start_elsewhere(void)
+{
+    int ends[2];
+    CHECK(pipe(ends) == 0);
+    fflush(NULL);
+    struct elsewhere e = {fork(), ends[1]};
+    CHECK(e.child >= 0);
+    if (e.child == 0) {
+        close(ends[1]);
+        _exit(search_elsewhere(ends[0]));
+    }
+    close(ends[0]);
+    return e;
+}
+
+static void end_elsewhere(const struct elsewhere *e)
+{
+    int status = 1;
+    close(e->to_child);
+    assert_int_equal(waitpid(e->child, &status, 0), e->child);
+    assert_int_equal(status, 0);
+}
+
+/* ---- all of them ----------------------------------------------------------------------------- */
+
 static void answers_are_of_their_commit(void **state)
 {
     const char *given = getenv("VINDEX_TEST_SECONDS");
     vindex_create_options options = VINDEX_CREATE_OPTIONS_INIT;
     pthread_t threads[SEARCHERS];
-    char path[64], lock[80];
     snprintf(path, sizeof path, "/tmp/vindex-beside-%ld.vdx", (long)getpid());
     snprintf(lock, sizeof lock, "%s-lock", path);
+    struct elsewhere elsewhere = start_elsewhere();
     shared.pool = malloc(sizeof(float) * POOL_MAX * DIM);
     assert_non_null(shared.pool);
     options.dim = DIM;
@@ -362,6 +483,7 @@ static void answers_are_of_their_commit(void **state)
     assert_int_equal(vindex_open(path, VINDEX_OPEN_READONLY, &shared.other), VINDEX_OK);
     for (size_t i = 0; i < SEARCHERS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, search_until_over, (void *)i), 0);
+    assert_int_equal(write(elsewhere.to_child, "r", 1), 1);
     write_until(*state, vindex__now_ns() + (int64_t)((given ? atof(given) : 40) * 1e9));
     for (size_t i = 0; i < SEARCHERS; i++)
         pthread_join(threads[i], NULL);
@@ -374,6 +496,7 @@ static void answers_are_of_their_commit(void **state)
                (unsigned long long)shared.n_recall[i], recall);
         assert_true(shared.n_recall[i] < 100 || recall >= targets[i] - 0.02);
     }
+    end_elsewhere(&elsewhere);
     assert_int_equal(vindex_check(shared.index, NULL, NULL), VINDEX_OK);
     vindex_close(shared.other);
     vindex_close(shared.index);
