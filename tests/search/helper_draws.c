@@ -37,6 +37,7 @@ struct draw {
     size_t n_match;
     size_t work_bytes;
     enum engine forced;
+    const struct vkern_tile *tile;
     vindex_hit *want; /* the oracle's */
 };
 
@@ -183,6 +184,8 @@ static void draw_request(struct draw *d)
     request->n_threads = 1 + (uint32_t)below(d, 6);
     d->work_bytes = works[below(d, 5)];
     d->forced = below(d, 3) ? (enum engine)below(d, ENGINE_C4 + 1) : ENGINE_EXACT;
+    d->tile = below(d, 4) == 0 ? vkern_tile_blas() : NULL;
+    if (!d->tile) d->tile = vkern_get()->tile;
 }
 
 static void draw(struct draw *d, uint64_t seed)
@@ -260,6 +263,7 @@ static void *search_it(void *context)
     memset(run->hits, 0xa5, run->request.n_queries * run->request.k * sizeof *run->hits);
     run->search->work_bytes = run->work_bytes;
     run->search->forced = run->forced;
+    run->search->tile = run->draw->tile;
     run->report = (vindex_report)VINDEX_REPORT_INIT;
     run->status = run->k_prime    ? scan_roughly(run)
                   : run->snapshot ? vindex__search_run(run->search, run->snapshot, &run->request,
