@@ -3,7 +3,7 @@
  *
  * Target 1: hits are the oracle's, bit by bit. Below 1: what is found is the same however the work is shared out, is
  * sound (rows that count, each once, with their own scores, in order, as many as there are), and where the report
- * says exact it is the oracle's.
+ * says exact it is the oracle's. For that some draws have so many rows that audits are asked.
  */
 #include "search/helper_draws.h"
 
@@ -35,6 +35,7 @@ struct draw {
     struct search_request request;
     uint8_t *counts; /* [n]: live, and the filter's */
     size_t n_match;
+    bool is_large; /* more rows than are always searched exactly */
     size_t work_bytes;
     enum engine forced;
     const struct vkern_tile *tile;
@@ -70,6 +71,13 @@ static void draw_sizes(struct draw *d)
     if (below(d, 120) == 0) shape->dim = VINDEX_DIM_MAX - (uint32_t)below(d, 2);
     shape->n = below(d, 12) == 0 ? below(d, 4) : below(d, 3) ? below(d, 9000) : below(d, 900);
     request->n_queries = batches[below(d, 11)];
+    d->is_large = shape->type != VINDEX_BIT && below(d, 40) == 0;
+    if (d->is_large) {
+        shape->dim = 8 * (1 + (uint32_t)below(d, 3));
+        shape->n = FEW_ROWS + 2000 + below(d, 7000);
+        request->n_queries = at_least_1(below(d, 12));
+        return;
+    }
     while ((double)shape->n * shape->dim > WORK_LIMIT / 4)
         shape->n /= 2;
     while ((double)request->n_queries * (double)shape->n * (shape->dim + 20) > WORK_LIMIT)
@@ -93,7 +101,7 @@ static void draw_parts(struct draw *d)
     shape->n_parts = n;
     shape->rows_per_block = (uint32_t)(1 + below(d, below(d, 2) ? 30 : 2000));
     shape->padding = below(d, 2) ? 0 : (uint32_t)below(d, 40);
-    if (shape->type == VINDEX_BIT || below(d, 4) == 0) return;
+    if (shape->type == VINDEX_BIT || (below(d, 4) == 0 && !d->is_large)) return;
     for (size_t i = 0; i < n; i++)
         d->codes[i] = (uint8_t)((below(d, 4) ? WITH_C8 | WITH_C4 : below(d, 3)) & possible);
     shape->codes = d->codes;
@@ -104,8 +112,8 @@ static void draw_parts(struct draw *d)
 /* Ids ascend, or are shuffled over all parts; some are negative. Dead rows come singly, or in runs. */
 static void name_rows(struct draw *d)
 {
-    size_t n = d->shape.n, dead_in = below(d, 2) ? 2 + below(d, 60) : 0;
-    bool in_runs = below(d, 2), is_dead = false;
+    size_t n = d->shape.n, dead_in = below(d, 2) ? (d->is_large ? 20 : 2) + below(d, 60) : 0;
+    bool in_runs = below(d, 2) && !d->is_large, is_dead = false;
     int64_t id = -(int64_t)below(d, n + 1);
 
     d->ids = calloc(n + 1, sizeof *d->ids);
@@ -158,7 +166,7 @@ static void draw_filter(struct draw *d)
     if (filter->kind == VINDEX_FILTER_BITMAP) filter->bitmap = d->filter_bits, filter->n = n;
     if (filter->kind == VINDEX_FILTER_CALLBACK)
         filter->callback = is_multiple, filter->context = &d->modulus;
-    d->request.filter = below(d, 5) < 2 ? filter : NULL;
+    d->request.filter = below(d, d->is_large ? 12 : 5) < 2 ? filter : NULL;
 }
 
 static void find_matching(struct draw *d)
@@ -177,7 +185,7 @@ static void draw_request(struct draw *d)
     size_t n = at_least_1(d->shape.n);
     const size_t ks[] = {1, 2, 10, 10, 100, n / 10, n / 3, n / 2 + 1, n - 1, n, n + 5};
 
-    request->k = at_least_1(ks[below(d, 11)]);
+    request->k = at_least_1(ks[below(d, d->is_large ? 5 : 11)]);
     while (request->n_queries * request->k > 400000)
         request->n_queries = request->n_queries / 2 + 1;
     request->recall = 1;
@@ -431,6 +439,41 @@ static void put_in_what_is_no_number(struct draw *d)
     }
 }
 
+/* The rows audited, queries given, and then searches that learn and plan, two at once. */
+static void check_learnt(struct draw *d, const struct searches *s, const struct snapshot *snapshot)
+{
+    struct calibration *calibration = NULL;
+    struct run one = run_of(d, s->one, snapshot, s->hits[0]);
+    struct run other = run_of(d, s->other, snapshot, s->hits[1]);
+    struct search_request given = d->request;
+    if (!d->is_large || !snapshot->model || d->shape.m == 0) return;
+    assert_int_equal(vindex__calibration_new(d->shape.dim, &calibration), VINDEX_OK);
+    vindex__calibration_reset(calibration, snapshot->model->nonce);
+    given.calibration = calibration;
+    given.filter = NULL;
+    given.n_queries = 60;
+    given.k = d->request.k < AUDIT_DEPTH_MAX ? d->request.k : AUDIT_DEPTH_MAX;
+    given.queries = make_rows(&d->rng, d->shape.type, NATURE_NORMAL, given.n_queries, d->shape.dim, true);
+    assert_int_equal(
+        vindex__search_audit(s->one, snapshot, &given, below(d, 2) ? AUDIT_ROW : AUDIT_GIVEN, NULL),
+        VINDEX_OK);
+    for (size_t i = 0; i < 4; i++) {
+        one.request.calibration = other.request.calibration = calibration;
+        one.request.recall = below(d, 2) ? 0.9F : 0.7F;
+        other.request.recall = 0.5F;
+        one.forced = other.forced = below(d, 4) ? ENGINE_C4 : ENGINE_EXACT;
+        one.request.flags = below(d, 4) == 0 ? VINDEX_SEARCH_STRICT : 0;
+        search_twice(&one, &other);
+        assert_sound(&one, "learnt");
+        assert_sound(&other, "learnt, beside another");
+        if (one.report.state == VINDEX_STATE_EXACT) assert_equal(&one, d->want, "said to be exact");
+        if (other.report.state == VINDEX_STATE_EXACT)
+            assert_equal(&other, d->want, "said to be exact, beside another");
+    }
+    free((void *)given.queries);
+    vindex__calibration_free(calibration);
+}
+
 static void check_arrays(struct draw *d, const struct searches *s)
 {
     struct run one = run_of(d, s->one, NULL, s->hits[0]);
@@ -452,6 +495,7 @@ static void check_draw(uint64_t seed, struct searches *s)
     check_exact(&d, s, snapshot);
     check_cancelled(&d, s, snapshot);
     check_rough(&d, s, snapshot);
+    check_learnt(&d, s, snapshot);
     free_snapshot(snapshot);
     check_arrays(&d, s);
     for (size_t i = 0; i < 2; i++)
