@@ -14,8 +14,8 @@ enum { AROUND = 12, N_IDS = 4 * AROUND + 1, DIM = 2 };
 struct fixture {
     struct rng rng;
     vindex *index;
-    const char *path;           /* NULL: in memory */
-    int64_t ids[N_IDS];         /* ascending */
+    const char *path;               /* NULL: in memory */
+    int64_t ids[N_IDS];             /* ascending */
     int value[N_IDS], stays[N_IDS]; /* of its row, 0: none; what an abort goes back to */
     int n_made;
 };

@@ -21,7 +21,14 @@
 #include "base/threads.h"
 #include "search/search.h"
 
-enum { DIM = 24, N_IDS = 36000, N_FIRST = 34000, POOL_MAX = 600000, VERSIONS_MAX = 4000, SEARCHERS = 3 };
+enum {
+    DIM = 24,
+    N_IDS = 36000,
+    N_FIRST = 34000,
+    POOL_MAX = 600000,
+    VERSIONS_MAX = 4000,
+    SEARCHERS = 3
+};
 
 /* In any thread, as cmocka's own may not be used. */
 #define CHECK(condition) check((condition), #condition, __LINE__)
@@ -98,9 +105,8 @@ static void replace_row(struct rng *rng, struct version *version, vindex_writer 
     int32_t number = new_vector(rng);
     version->n_rows += version->vectors[id] < 0;
     version->vectors[id] = number;
-    CHECK(vindex_writer_insert(writer, &id,
-                                     &VINDEX_F32_ROWS(shared.pool + (size_t)number * DIM, 1),
-                                     VINDEX_UPSERT) == VINDEX_OK);
+    CHECK(vindex_writer_insert(writer, &id, &VINDEX_F32_ROWS(shared.pool + (size_t)number * DIM, 1),
+                               VINDEX_UPSERT) == VINDEX_OK);
 }
 
 static void remove_row(struct version *version, vindex_writer *writer, int64_t id)
@@ -176,8 +182,8 @@ static void write_until(struct rng *rng, int64_t end)
         else if (what < 17)
             calibrate(rng);
         else
-            CHECK(vindex_optimize(shared.index, what == 19 ? VINDEX_OPTIMIZE_ALL : 0, NULL,
-                                        NULL) == VINDEX_OK);
+            CHECK(vindex_optimize(shared.index, what == 19 ? VINDEX_OPTIMIZE_ALL : 0, NULL, NULL) ==
+                  VINDEX_OK);
         publish(NULL);
     }
     pthread_mutex_lock(&shared.mutex);
@@ -352,7 +358,7 @@ static void *search_until_over(void *context)
     vindex__rng_init(&rng, 1000 + number);
     while (!is_over) { /* some questions, then another searcher */
         CHECK(vindex_searcher_open(number % 3 == 2 ? shared.other : shared.index, &searcher) ==
-                    VINDEX_OK);
+              VINDEX_OK);
         for (int i = 0; i < 50 && !is_over; i++) {
             struct question q;
             draw_question(&rng, &q);
@@ -510,7 +516,8 @@ static void answers_are_of_their_commit(void **state)
 int main(void)
 {
     struct rng rng;
-    const struct CMUnitTest tests[] = {cmocka_unit_test_prestate(answers_are_of_their_commit, &rng)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(answers_are_of_their_commit, &rng)};
     vindex__rng_init(&rng, test_seed());
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

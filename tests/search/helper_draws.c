@@ -198,8 +198,8 @@ static void draw_request(struct draw *d)
 
 static void draw(struct draw *d, uint64_t seed)
 {
-    static const enum nature natures[] = {NATURE_TIES,  NATURE_DUPLICATES, NATURE_FAR,
-                                          NATURE_MIXED, NATURE_ZEROS,      NATURE_NEAR_TIES,
+    static const enum nature natures[] = {NATURE_TIES,    NATURE_DUPLICATES, NATURE_FAR,
+                                          NATURE_MIXED,   NATURE_ZEROS,      NATURE_NEAR_TIES,
                                           NATURE_HUGE_30, NATURE_HUGE_38};
     enum nature nature = NATURE_NORMAL;
     memset(d, 0, sizeof *d);
@@ -213,10 +213,9 @@ static void draw(struct draw *d, uint64_t seed)
     name_rows(d);
     draw_filter(d);
     if (below(d, 3) == 0) nature = natures[below(d, 8)];
-    d->shape.rows =
-        make_rows(&d->rng, d->shape.type, nature, d->shape.n, d->shape.dim, false);
-    d->request.queries = make_rows(&d->rng, d->shape.type, nature, d->request.n_queries,
-                                   d->shape.dim, true);
+    d->shape.rows = make_rows(&d->rng, d->shape.type, nature, d->shape.n, d->shape.dim, false);
+    d->request.queries =
+        make_rows(&d->rng, d->shape.type, nature, d->request.n_queries, d->shape.dim, true);
     find_matching(d);
     d->want = calloc(d->request.n_queries * d->request.k, sizeof *d->want);
     oracle(&d->shape, &d->request, d->want);
@@ -273,12 +272,12 @@ static void *search_it(void *context)
     run->search->forced = run->forced;
     run->search->tile = run->draw->tile;
     run->report = (vindex_report)VINDEX_REPORT_INIT;
-    run->status = run->k_prime    ? scan_roughly(run)
-                  : run->snapshot ? vindex__search_run(run->search, run->snapshot, &run->request,
-                                                       run->hits, &run->report)
-                                  : vindex__search_brute(run->search, shape->type, shape->metric,
-                                                         shape->dim, shape->rows, stride, shape->n,
-                                                         &run->request, run->hits, &run->report);
+    run->status =
+        run->k_prime ? scan_roughly(run)
+        : run->snapshot
+            ? vindex__search_run(run->search, run->snapshot, &run->request, run->hits, &run->report)
+            : vindex__search_brute(run->search, shape->type, shape->metric, shape->dim, shape->rows,
+                                   stride, shape->n, &run->request, run->hits, &run->report);
     return NULL;
 }
 
@@ -286,16 +285,16 @@ static void tell(const struct run *run, const char *what, size_t at, const vinde
 {
     const struct draw *d = run->draw;
     const vindex_hit *got = &run->hits[at];
-    fail_msg("draw %llu, %s: type %u metric %u dim %u n %zu (%zu match) parts %zu%s batch %zu k %zu "
-             "k' %zu threads %u work %zu forced %d filter %d (%s): query %zu hit %zu is (%lld, %.9g), "
-             "not (%lld, %.9g)",
-             (unsigned long long)d->seed, what, d->shape.type, d->shape.metric, d->shape.dim,
-             d->shape.n, d->n_match, d->shape.n_parts, d->shape.codes ? " codes" : "",
-             run->request.n_queries, run->request.k, run->k_prime, run->request.n_threads,
-             run->work_bytes, (int)run->forced,
-             run->request.filter ? (int)run->request.filter->kind : -1, run->report.plan,
-             at / run->request.k, at % run->request.k, (long long)got->id, (double)got->score,
-             want ? (long long)want->id : -1, want ? (double)want->score : (double)NAN);
+    fail_msg(
+        "draw %llu, %s: type %u metric %u dim %u n %zu (%zu match) parts %zu%s batch %zu k %zu "
+        "k' %zu threads %u work %zu forced %d filter %d (%s): query %zu hit %zu is (%lld, %.9g), "
+        "not (%lld, %.9g)",
+        (unsigned long long)d->seed, what, d->shape.type, d->shape.metric, d->shape.dim, d->shape.n,
+        d->n_match, d->shape.n_parts, d->shape.codes ? " codes" : "", run->request.n_queries,
+        run->request.k, run->k_prime, run->request.n_threads, run->work_bytes, (int)run->forced,
+        run->request.filter ? (int)run->request.filter->kind : -1, run->report.plan,
+        at / run->request.k, at % run->request.k, (long long)got->id, (double)got->score,
+        want ? (long long)want->id : -1, want ? (double)want->score : (double)NAN);
 }
 
 static void assert_equal(const struct run *run, const vindex_hit *want, const char *what)
@@ -453,7 +452,8 @@ static void check_learnt(struct draw *d, const struct searches *s, const struct 
     given.filter = NULL;
     given.n_queries = 60;
     given.k = d->request.k < AUDIT_DEPTH_MAX ? d->request.k : AUDIT_DEPTH_MAX;
-    given.queries = make_rows(&d->rng, d->shape.type, NATURE_NORMAL, given.n_queries, d->shape.dim, true);
+    given.queries =
+        make_rows(&d->rng, d->shape.type, NATURE_NORMAL, given.n_queries, d->shape.dim, true);
     assert_int_equal(
         vindex__search_audit(s->one, snapshot, &given, below(d, 2) ? AUDIT_ROW : AUDIT_GIVEN, NULL),
         VINDEX_OK);
