@@ -147,7 +147,8 @@ static vindex_status lay_out(struct call *call)
     for (int pass = 0; pass < 2; pass++) {
         struct arena arena = {pass ? region->memory : NULL, 0, false};
         call->masks = vindex__arena_take(&arena, call->n_parts, sizeof *call->masks);
-        uint64_t *words = vindex__arena_take(&arena, n_words, sizeof *words);
+        /* One more, so that there is one: parts may all be empty. */
+        uint64_t *words = vindex__arena_take(&arena, n_words + 1, sizeof *words);
         if (arena.overflow) return vindex__nomem();
         if (pass == 0) {
             vindex_status st = vindex__region_need(region, arena.used);
