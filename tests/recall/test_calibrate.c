@@ -379,8 +379,8 @@ static void a_stored_plan_is_the_same(void **state)
         }
     /* And so are the queries: the last 340, in order. */
     float mine[512 * DIM], theirs[512 * DIM];
-    assert_int_equal(vindex__calibration_queries(c, mine, 512), 340);
-    assert_int_equal(vindex__calibration_queries(other, theirs, 512), 340);
+    assert_int_equal(vindex__calibration_queries(c, mine, 512, NULL), 340);
+    assert_int_equal(vindex__calibration_queries(other, theirs, 512, NULL), 340);
     assert_memory_equal(mine, theirs, 340 * DIM * sizeof(float));
 
     /* Loaded again, beside what this process audited itself: that stays, nothing is twice. */
@@ -391,6 +391,9 @@ static void a_stored_plan_is_the_same(void **state)
     assert_int_equal(stat.n_rows, 900);
     assert_int_equal(stat.n_given, 300);
     assert_int_equal(stat.n_live, 47);
+    assert_int_equal(vindex__calibration_queries(other, NULL, SIZE_MAX, NULL), 347);
+    assert_int_equal(vindex__calibration_queries(other, theirs, 347, NULL), 347);
+    assert_memory_equal(mine, theirs, 340 * DIM * sizeof(float));
 
     /* Of another model: passed over. */
     struct calibration *third = fresh();
@@ -402,6 +405,60 @@ static void a_stored_plan_is_the_same(void **state)
     vindex__calibration_free(c);
     vindex__calibration_free(other);
     vindex__calibration_free(third);
+}
+
+/* Another thread may take over from the store what is being saved as soon as it is there. */
+static void what_is_being_saved_is_not_taken_twice(void **state)
+{
+    struct calibration *c = fresh();
+    struct calibration_stat stat;
+    (void)state;
+    add_drawn(c, &law_hard, AUDIT_LIVE, 40);
+    struct stored s = save(c);
+    add_drawn(c, &law_hard, AUDIT_LIVE, 3);
+    assert_int_equal(vindex__calibration_load(c, &s.record, s.entries), VINDEX_OK);
+    vindex__calibration_saved(c, true);
+    vindex__calibration_stat(c, &stat);
+    assert_int_equal(stat.n_live, 43);
+    assert_int_equal(stat.n_unsaved, 3);
+
+    /* A save that failed saved nothing. */
+    struct stored failed = save(c);
+    vindex__calibration_saved(c, false);
+    vindex__calibration_stat(c, &stat);
+    assert_int_equal(stat.n_unsaved, 3);
+    assert_int_equal(vindex__calibration_load(c, &s.record, s.entries), VINDEX_OK);
+    vindex__calibration_stat(c, &stat);
+    assert_int_equal(stat.n_live, 43);
+    vindex__free(failed.entries);
+    vindex__free(s.entries);
+    vindex__calibration_free(c);
+}
+
+/* Queries that were answered anew leave with what they were audited by before; the others stay. */
+static void answered_anew(void **state)
+{
+    struct calibration *c = fresh();
+    struct calibration_stat stat;
+    float before[30 * DIM], after[30 * DIM];
+    uint64_t first = 0, next = 0;
+    (void)state;
+    add_drawn(c, &law_hard, AUDIT_GIVEN, 7);
+    add_drawn(c, &law_hard, AUDIT_LIVE, 13);
+    assert_int_equal(vindex__calibration_queries(c, before, 30, &first), 20);
+    add_drawn(c, &law_hard, AUDIT_GIVEN, 5); /* the first five, let us say */
+    vindex__calibration_drop_queries(c, first + 5);
+    vindex__calibration_stat(c, &stat);
+    assert_int_equal(stat.n_given, 2 + 5);
+    assert_int_equal(stat.n_live, 13);
+    assert_int_equal(vindex__calibration_queries(c, after, 30, &next), 20);
+    assert_int_equal(next, first + 5);
+    assert_memory_equal(after, before + 5 * DIM, 15 * DIM * sizeof(float));
+    vindex__calibration_drop_queries(c, next + 20);
+    assert_int_equal(vindex__calibration_queries(c, NULL, 30, NULL), 0);
+    vindex__calibration_stat(c, &stat);
+    assert_int_equal(stat.n_given + stat.n_live, 0);
+    vindex__calibration_free(c);
 }
 
 static void nonsense_is_not_taken(void **state)
@@ -454,7 +511,7 @@ static void rings_keep_the_last(void **state)
     add_drawn(c, &law_easy, AUDIT_LIVE, 5000);
     vindex__calibration_stat(c, &stat);
     assert_int_equal(stat.n_live, 4096);
-    assert_int_equal(vindex__calibration_queries(c, NULL, SIZE_MAX), 512);
+    assert_int_equal(vindex__calibration_queries(c, NULL, SIZE_MAX, NULL), 512);
     vindex__calibration_drop_rows(c);
     vindex__calibration_stat(c, &stat);
     assert_int_equal(stat.n_rows, 0);
@@ -470,7 +527,7 @@ static void rings_keep_the_last(void **state)
     vindex__calibration_reset(c, (const unsigned char *)"the next model..");
     vindex__calibration_stat(c, &stat);
     assert_int_equal(stat.n_rows + stat.n_live + stat.n_given, 0);
-    assert_int_equal(vindex__calibration_queries(c, NULL, 600), 512);
+    assert_int_equal(vindex__calibration_queries(c, NULL, 600, NULL), 512);
     vindex__calibration_free(c);
     vindex__calibration_free(other);
 }
@@ -487,9 +544,9 @@ static void vectors_are_bounded_for_long_rows(void **state)
         query[7] = (float)i;
         assert_int_equal(vindex__calibration_add(c, &audit, query), VINDEX_OK);
     }
-    size_t n = vindex__calibration_queries(c, NULL, 512);
+    size_t n = vindex__calibration_queries(c, NULL, 512, NULL);
     assert_true(n >= 31 && n * sizeof(float) * VINDEX_DIM_MAX <= 8u << 20);
-    assert_int_equal(vindex__calibration_queries(c, query, 1), 1);
+    assert_int_equal(vindex__calibration_queries(c, query, 1, NULL), 1);
     assert_true(query[7] == 99);
     struct stored s = save(c); /* they do not fit a block: stored without */
     assert_int_equal(s.record.entry_bytes, AUDIT_HEAD_BYTES);
@@ -566,7 +623,7 @@ static void *work(void *argument)
         }
         if (i % 500 == 0) {
             vindex__calibration_stat(w->c, &stat);
-            (void)vindex__calibration_queries(w->c, queries, 4);
+            (void)vindex__calibration_queries(w->c, queries, 4, NULL);
         }
     }
     return NULL;
@@ -634,6 +691,8 @@ int main(void)
         cmocka_unit_test(independent_filters_reach_the_target),
         cmocka_unit_test(audits_take_their_share),
         cmocka_unit_test(a_stored_plan_is_the_same),
+        cmocka_unit_test(what_is_being_saved_is_not_taken_twice),
+        cmocka_unit_test(answered_anew),
         cmocka_unit_test(nonsense_is_not_taken),
         cmocka_unit_test(rings_keep_the_last),
         cmocka_unit_test(vectors_are_bounded_for_long_rows),

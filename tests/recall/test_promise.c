@@ -449,6 +449,30 @@ static void threads_learn_together(void **state)
     close_copy(index);
 }
 
+/* ---- each audit once ------------------------------------------------------------------------- */
+
+/* Rows added, and most of them taken out again: queries that optimize answered anew in between are no further ones. */
+static void queries_answered_anew_count_once(void **state)
+{
+    enum { N_ADDED = 9000, N_REMOVED = 5000 };
+    vindex *index = open_copy(CALIBRATED);
+    vindex_writer *writer = NULL;
+    int64_t ids[N_REMOVED];
+    (void)state;
+    insert(index, 0, N_ADDED);
+    assert_int_equal(vindex_optimize(index, 0, NULL, NULL), VINDEX_OK);
+    assert_int_equal(stats_of(index).n_audits, 1400);
+    for (int64_t i = 0; i < N_REMOVED; i++)
+        ids[i] = N_ROWS + i;
+    assert_int_equal(vindex_writer_begin(index, &writer), VINDEX_OK);
+    assert_int_equal(vindex_writer_remove(writer, ids, N_REMOVED, NULL), VINDEX_OK);
+    assert_int_equal(vindex_writer_commit(writer), VINDEX_OK);
+    struct answer answer = ask(index, queries, 400, 20, 1, 0.95F, VINDEX_SEARCH_NO_AUDIT);
+    assert_int_equal(answer.report.state, VINDEX_STATE_PROVEN);
+    assert_int_equal(answer.report.n_audits, 400);
+    close_copy(index);
+}
+
 /* Queries of another law, from a cold start: told, and answered well enough. */
 static void another_law_reaches_the_target(void **state)
 {
@@ -477,6 +501,7 @@ int main(void)
         cmocka_unit_test(calibrate_refuses_and_cancels),
         cmocka_unit_test(calibrate_without_memory),
         cmocka_unit_test(threads_learn_together),
+        cmocka_unit_test(queries_answered_anew_count_once),
         cmocka_unit_test(another_law_reaches_the_target),
     };
     vindex__rng_init(&rng, test_seed());

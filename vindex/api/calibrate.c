@@ -210,17 +210,21 @@ static vindex_status answer_step(struct audits_job *job, size_t n, uint32_t kind
     return st;
 }
 
-/* Checked vectors. */
-static vindex_status answer_vectors(struct audits_job *job, const vindex_vectors *vectors)
+/* Queries [first, first + STEP_QUERIES) of checked vectors, as far as there are. */
+static vindex_status answer_some(struct audits_job *job, const vindex_vectors *vectors, size_t first)
 {
     const struct config *config = &job->index->config;
+    size_t left = vectors->n - first, n = left < STEP_QUERIES ? left : STEP_QUERIES;
+    vindex__vectors_convert(vectors, first, n, config->type, config->dim, VECTORS_QUERY,
+                            job->queries);
+    return answer_step(job, n, AUDIT_GIVEN, NULL);
+}
+
+static vindex_status answer_vectors(struct audits_job *job, const vindex_vectors *vectors)
+{
     vindex_status st = VINDEX_OK;
-    for (size_t first = 0; first < vectors->n && st == VINDEX_OK; first += STEP_QUERIES) {
-        size_t left = vectors->n - first, n = left < STEP_QUERIES ? left : STEP_QUERIES;
-        vindex__vectors_convert(vectors, first, n, config->type, config->dim, VECTORS_QUERY,
-                                job->queries);
-        st = answer_step(job, n, AUDIT_GIVEN, NULL);
-    }
+    for (size_t first = 0; first < vectors->n && st == VINDEX_OK; first += STEP_QUERIES)
+        st = answer_some(job, vectors, first);
     return st;
 }
 
@@ -248,10 +252,10 @@ static vindex_status store_audits(struct audits_job *job)
         vindex__calibration_save(index->calibration, &record.n, &record.entry_bytes, &entries);
     if (st == VINDEX_OK) st = put(&job->writer, &record, entries);
     vindex__free(entries);
+    vindex__calibration_saved(index->calibration, st == VINDEX_OK);
     if (st != VINDEX_OK) return st;
 
     /* They are known here: only their nonce is to be remembered. */
-    vindex__calibration_saved(index->calibration);
     pthread_mutex_lock(&index->audits_mutex);
     st = read_record(&job->reader, &record);
     if (st == VINDEX_OK) memcpy(index->audits_nonce, record.nonce, NONCE_BYTES);
@@ -358,35 +362,55 @@ static vindex_status answer_rows(struct audits_job *job)
     return st;
 }
 
-/* Queries of a calibration on the heap: the same answered anew are pushed behind them. */
-static vindex_status copy_queries(struct calibration *from, uint32_t dim, vindex_vectors *queries)
+/* Queries on the heap: the same answered anew are pushed behind those that are kept. */
+struct kept {
+    vindex_vectors queries;
+    bool is_stored; /* they come from the store, and are not kept */
+    uint64_t first; /* number of the first that is kept */
+};
+
+static vindex_status copy_queries(struct calibration *from, uint32_t dim, struct kept *kept)
 {
-    size_t n = vindex__calibration_queries(from, NULL, SIZE_MAX);
+    size_t n = vindex__calibration_queries(from, NULL, SIZE_MAX, NULL);
     float *rows = n ? vindex__realloc(NULL, n, sizeof(float) * dim) : NULL;
-    *queries = (vindex_vectors){rows, 0, 0, VINDEX_FLOAT, 0};
+    kept->queries = (vindex_vectors){rows, 0, 0, VINDEX_FLOAT, 0};
     if (n && !rows) return vindex__nomem();
-    if (n) queries->n = vindex__calibration_queries(from, rows, n);
+    if (n) kept->queries.n = vindex__calibration_queries(from, rows, n, &kept->first);
     return VINDEX_OK;
 }
 
 /* Those in memory or, where a new model came before any search, those stored with audits of the old one. */
-static vindex_status kept_queries(struct audits_job *job, vindex_vectors *queries)
+static vindex_status kept_queries(struct audits_job *job, struct kept *kept)
 {
     vindex *index = job->index;
     struct calibration *stored = NULL;
     struct audits_record record;
     unsigned char *entries = NULL;
-    vindex_status st = copy_queries(index->calibration, index->config.dim, queries);
-    if (st != VINDEX_OK || queries->n) return st;
+    vindex_status st = copy_queries(index->calibration, index->config.dim, kept);
+    if (st != VINDEX_OK || kept->queries.n) return st;
     st = vindex__snapshot_audits(index->store, &job->reader, &record, &entries);
     if (st == VINDEX_OK && record.n) st = vindex__calibration_new(index->config.dim, &stored);
     if (stored) {
         vindex__calibration_reset(stored, record.model);
         st = vindex__calibration_load(stored, &record, entries);
     }
-    if (st == VINDEX_OK && stored) st = copy_queries(stored, index->config.dim, queries);
+    kept->is_stored = true;
+    if (st == VINDEX_OK && stored) st = copy_queries(stored, index->config.dim, kept);
     vindex__calibration_free(stored);
     vindex__free(entries);
+    return st;
+}
+
+/* Step by step, so that a query is always there: as it was answered before, or anew. */
+static vindex_status answer_kept(struct audits_job *job, const struct kept *kept)
+{
+    vindex_status st = VINDEX_OK;
+    for (size_t first = 0; first < kept->queries.n && st == VINDEX_OK; first += STEP_QUERIES) {
+        size_t left = kept->queries.n - first, n = left < STEP_QUERIES ? left : STEP_QUERIES;
+        st = answer_some(job, &kept->queries, first);
+        if (st == VINDEX_OK && !kept->is_stored)
+            vindex__calibration_drop_queries(job->index->calibration, kept->first + first + n);
+    }
     return st;
 }
 
@@ -415,17 +439,17 @@ static vindex_status answer_due(struct audits_job *job)
 {
     vindex *index = job->index;
     struct calibration_stat stat;
-    vindex_vectors queries = {NULL, 0, 0, VINDEX_FLOAT, 0};
+    struct kept kept = {.is_stored = false};
     bool rows_due = false, queries_due = false;
     vindex__calibration_stat(index->calibration, &stat);
     vindex_status st = find_due(job, &stat, &rows_due, &queries_due);
     if (st != VINDEX_OK) return st;
 
-    if (queries_due) st = kept_queries(job, &queries);
-    job->total = (rows_due ? ROWS_ASKED : 0) + queries.n;
+    if (queries_due) st = kept_queries(job, &kept);
+    job->total = (rows_due ? ROWS_ASKED : 0) + kept.queries.n;
     if (st == VINDEX_OK && rows_due) st = answer_rows(job);
-    if (st == VINDEX_OK && queries.n) st = answer_vectors(job, &queries);
-    vindex__free((void *)queries.data);
+    if (st == VINDEX_OK) st = answer_kept(job, &kept);
+    vindex__free((void *)kept.queries.data);
     if (st == VINDEX_OK && job->done == 0 && stat.n_unsaved) return store_audits(job);
     return store_answered(job, st);
 }

@@ -275,6 +275,8 @@ vindex_status vindex_fetch(vindex_searcher *searcher, const int64_t *ids, size_t
     vindex *index = searcher->index;
     size_t row_bytes = vindex__config_row_bytes(&index->config);
     vindex_status st = begin(searcher, &snapshot);
+    for (uint32_t i = 0; st == VINDEX_OK && i < snapshot->n_parts; i++)
+        st = vindex__part_touch_ids(snapshot, &snapshot->parts[i]);
     for (size_t i = 0; i < n && st == VINDEX_OK; i++) {
         struct row_place place = vindex__snapshot_locate(snapshot, ids[i]);
         char *to = (char *)rows + i * row_bytes;

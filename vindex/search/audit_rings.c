@@ -72,9 +72,11 @@ static void forget_vectors_before(struct audit_rings *audits, uint64_t number)
     if (number > first) audits->n_vectors = (size_t)(audits->vectors_end - number);
 }
 
-size_t vindex__rings_vectors(const struct audit_rings *audits, float *queries, size_t max)
+size_t vindex__rings_vectors(const struct audit_rings *audits, float *queries, size_t max,
+                             uint64_t *first)
 {
     size_t n = audits->n_vectors < max ? audits->n_vectors : max;
+    if (first) *first = audits->vectors_end - n;
     for (size_t i = 0; queries && i < n; i++)
         memcpy(queries + i * audits->dim, vector_at(audits, audits->vectors_end - n + i),
                sizeof(float) * audits->dim);
@@ -111,7 +113,7 @@ vindex_status vindex__rings_add(struct audit_rings *audits, const struct audit *
 
     struct kept_audit *item = ring_push(ring);
     item->kind = (uint8_t)audit->kind;
-    item->is_stored = false;
+    item->stored = NOT_STORED;
     item->depth = (uint16_t)audit->depth;
     item->n_rows = audit->n_rows;
     item->next_seq = audit->next_seq;
@@ -133,11 +135,27 @@ void vindex__rings_keep_last(struct audit_rings *audits, size_t n)
     }
 }
 
-void vindex__rings_mark_stored(struct audit_rings *audits, uint64_t end)
+void vindex__rings_drop_vectors(struct audit_rings *audits, uint64_t end)
 {
-    uint64_t first = audits->queries.end - audits->queries.n;
-    for (uint64_t i = first; i < end; i++)
-        ring_at(&audits->queries, (size_t)(i - first))->is_stored = true;
+    struct audit_ring *queries = &audits->queries;
+    size_t n_kept = 0;
+    for (size_t i = queries->n; i-- > 0;) { /* what stays moves up to the newest */
+        const struct kept_audit *item = ring_at(queries, i);
+        if (item->vector == 0 || item->vector > end) {
+            n_kept++;
+            *ring_at(queries, queries->n - n_kept) = *item;
+        }
+    }
+    queries->n = n_kept;
+    forget_vectors_before(audits, end);
+}
+
+void vindex__rings_settle(struct audit_rings *audits, bool is_stored)
+{
+    for (size_t i = 0; i < audits->queries.n; i++) {
+        struct kept_audit *item = ring_at(&audits->queries, i);
+        if (item->stored == IN_A_SAVE) item->stored = is_stored ? STORED : NOT_STORED;
+    }
 }
 
 /* ---- to the store ---------------------------------------------------------------------------- */
@@ -157,8 +175,8 @@ static void encode(const struct audit_rings *audits, const struct kept_audit *it
         store_f32(entry + AUDIT_HEAD_BYTES + 4 * (size_t)i, vector[i]);
 }
 
-vindex_status vindex__rings_encode(const struct audit_rings *audits, uint32_t *n,
-                                   uint32_t *entry_bytes, unsigned char **entries)
+vindex_status vindex__rings_encode(struct audit_rings *audits, uint32_t *n, uint32_t *entry_bytes,
+                                   unsigned char **entries)
 {
     size_t n_rows = audits->rows.n, total = n_rows + audits->queries.n;
     uint32_t bytes = audit_stride(audits->dim);
@@ -168,6 +186,9 @@ vindex_status vindex__rings_encode(const struct audit_rings *audits, uint32_t *n
             i < n_rows ? ring_at(&audits->rows, i) : ring_at(&audits->queries, i - n_rows);
         encode(audits, item, out + i * bytes, bytes);
     }
+    for (size_t i = 0; i < audits->queries.n && out; i++)
+        if (ring_at(&audits->queries, i)->stored == NOT_STORED)
+            ring_at(&audits->queries, i)->stored = IN_A_SAVE;
     *n = (uint32_t)total;
     *entry_bytes = bytes;
     *entries = out;
@@ -212,7 +233,7 @@ static void decode(struct audit_rings *audits, const unsigned char *entry, float
                    struct kept_audit *item)
 {
     item->kind = (uint8_t)load_le32(entry + AT_KIND);
-    item->is_stored = true;
+    item->stored = STORED;
     item->depth = (uint16_t)load_le32(entry + AT_DEPTH);
     item->n_rows = load_le64(entry + AT_ROWS);
     item->next_seq = load_le32(entry + AT_SEQ);
@@ -224,52 +245,68 @@ static void decode(struct audit_rings *audits, const unsigned char *entry, float
     item->vector = keep_vector(audits, scratch);
 }
 
-/* The store's audits come before those answered since. */
-static void take_over(struct audit_rings *audits, const struct audits_record *record,
-                      const unsigned char *entries, const struct audit_ring *own, float *scratch)
+/* The live audits that no store has, apart. What a save took with it may be in the store by now, before whoever
+   saves has said so. */
+struct own {
+    struct audit_ring ring;
+    bool has_vectors; /* the store has those of its audits: all are numbered anew */
+    float *vectors; /* [n_vectors + 1, dim]: item->vector - 1 is the row; the last one is scratch */
+    size_t n_vectors;
+};
+
+static vindex_status set_own_aside(const struct audit_rings *audits, struct own *own)
 {
+    const struct audit_ring *queries = &audits->queries;
+    size_t bytes = sizeof(float) * audits->dim;
+    vindex_status st = vindex__ring_reserve(&own->ring, queries->n ? queries->n : 1);
+    own->vectors = vindex__calloc(audits->n_vectors + 1, bytes);
+    if (!own->vectors) st = vindex__nomem();
+    for (size_t i = 0; i < queries->n && st == VINDEX_OK; i++) {
+        const struct kept_audit *item = ring_at(queries, i);
+        if (item->kind != AUDIT_LIVE || item->stored != NOT_STORED) continue;
+        const float *vector = own->has_vectors ? vector_of(audits, item) : NULL;
+        struct kept_audit *copy = ring_push(&own->ring);
+        *copy = *item;
+        if (!own->has_vectors) continue;
+        if (vector) memcpy(own->vectors + own->n_vectors * audits->dim, vector, bytes);
+        copy->vector = vector ? ++own->n_vectors : 0;
+    }
+    return st;
+}
+
+/* The store's audits come before those answered since, and so do their queries; those there were come again. */
+static void take_over(struct audit_rings *audits, const struct audits_record *record,
+                      const unsigned char *entries, const struct own *own)
+{
+    float *scratch = own->vectors + own->n_vectors * audits->dim;
     audits->rows.n = audits->queries.n = 0;
+    if (own->has_vectors) audits->n_vectors = 0;
     for (uint32_t i = 0; i < record->n; i++) {
         const unsigned char *entry = entries + (size_t)i * record->entry_bytes;
         bool is_row = load_le32(entry + AT_KIND) == AUDIT_ROW;
         decode(audits, entry, scratch, ring_push(is_row ? &audits->rows : &audits->queries));
     }
-    for (size_t i = 0; i < own->n; i++)
-        *ring_push(&audits->queries) = *ring_at(own, i);
-}
-
-/* The live audits that no store has, apart. */
-static vindex_status set_own_aside(const struct audit_rings *audits, struct audit_ring *own)
-{
-    const struct audit_ring *queries = &audits->queries;
-    vindex_status st = vindex__ring_reserve(own, queries->n ? queries->n : 1);
-    for (size_t i = 0; i < queries->n && st == VINDEX_OK; i++) {
-        const struct kept_audit *item = ring_at(queries, i);
-        if (item->kind == AUDIT_LIVE && !item->is_stored) *ring_push(own) = *item;
+    for (size_t i = 0; i < own->ring.n; i++) {
+        struct kept_audit *item = ring_push(&audits->queries);
+        *item = *ring_at(&own->ring, i);
+        if (own->has_vectors && item->vector)
+            item->vector = keep_vector(audits, own->vectors + (item->vector - 1) * audits->dim);
     }
-    return st;
 }
 
 vindex_status vindex__rings_decode(struct audit_rings *audits, const struct audits_record *record,
                                    const unsigned char *entries)
 {
-    struct audit_ring own = {NULL, 0, 0, 0};
-    float *scratch = NULL;
+    struct own own = {.has_vectors = record->entry_bytes > AUDIT_HEAD_BYTES};
     vindex_status st = check_entries(audits, record, entries);
     if (st == VINDEX_OK) st = set_own_aside(audits, &own);
     if (st == VINDEX_OK) st = vindex__ring_reserve(&audits->rows, ROWS_KEPT);
     if (st == VINDEX_OK)
-        st = vindex__ring_reserve(
-            &audits->queries, record->n + own.n > QUERIES_KEPT ? QUERIES_KEPT_MAX : QUERIES_KEPT);
-    if (st != VINDEX_OK) goto out;
-    scratch = vindex__calloc(audits->dim, sizeof *scratch);
-    if (!scratch) {
-        st = vindex__nomem();
-        goto out;
-    }
-    take_over(audits, record, entries, &own, scratch);
-out:
-    vindex__free(scratch);
-    vindex__free(own.items);
+        st = vindex__ring_reserve(&audits->queries, record->n + own.ring.n > QUERIES_KEPT
+                                                        ? QUERIES_KEPT_MAX
+                                                        : QUERIES_KEPT);
+    if (st == VINDEX_OK) take_over(audits, record, entries, &own);
+    vindex__free(own.vectors);
+    vindex__free(own.ring.items);
     return st;
 }

@@ -11,9 +11,11 @@
 #define QUERIES_KEPT 1024u
 #define QUERIES_KEPT_MAX 4096u
 
+enum stored { NOT_STORED, IN_A_SAVE, STORED };
+
 struct kept_audit {
-    uint8_t kind; /* enum audit_kind */
-    bool is_stored;
+    uint8_t kind;   /* enum audit_kind */
+    uint8_t stored; /* enum stored */
     uint16_t depth;
     uint64_t n_rows, next_seq;
     uint64_t vector; /* number of its vector + 1; 0 = none */
@@ -52,16 +54,21 @@ vindex_status vindex__rings_add(struct audit_rings *audits, const struct audit *
                                 const float *query, const struct kept_audit **kept);
 /** Forget all queries but the last n, and all vectors before theirs. */
 void vindex__rings_keep_last(struct audit_rings *audits, size_t n);
-/** Copies the last kept vectors, at most max, oldest first; returns their number. queries NULL: only counts. */
-size_t vindex__rings_vectors(const struct audit_rings *audits, float *queries, size_t max);
+/** Copies the last kept vectors, at most max, oldest first; returns how many. queries NULL: only counts. first (may be
+ *  NULL): the number of the first of them. */
+size_t vindex__rings_vectors(const struct audit_rings *audits, float *queries, size_t max,
+                             uint64_t *first);
+/** Forget the vectors with numbers below `end` and the audits of theirs: the same query twice would pass for two. */
+void vindex__rings_drop_vectors(struct audit_rings *audits, uint64_t end);
 
-/** All of them in FORMAT.md 4b's form: *n entries of *entry_bytes, on the heap. */
-vindex_status vindex__rings_encode(const struct audit_rings *audits, uint32_t *n,
-                                   uint32_t *entry_bytes, unsigned char **entries);
+/** All of them in FORMAT.md 4b's form: *n entries of *entry_bytes, on the heap. Until settled, they count as
+ *  stored. */
+vindex_status vindex__rings_encode(struct audit_rings *audits, uint32_t *n, uint32_t *entry_bytes,
+                                   unsigned char **entries);
 /** Stored audits in place of those held, before the live ones that no store has. CORRUPT: nothing was taken. */
 vindex_status vindex__rings_decode(struct audit_rings *audits, const struct audits_record *record,
                                    const unsigned char *entries);
-/** The queries numbered below end are in the store now. */
-void vindex__rings_mark_stored(struct audit_rings *audits, uint64_t end);
+/** Whether what encode gave is in the store now. */
+void vindex__rings_settle(struct audit_rings *audits, bool is_stored);
 
 #endif

@@ -48,7 +48,6 @@ struct calibration {
     struct rng rng;
     uint64_t generation; /* moves where audits are forgotten or replaced */
     uint64_t n_queries_added, n_live_added;
-    uint64_t saved_end; /* of the ring of queries at the last save */
     uint32_t n_cold;    /* after an alarm: exact answers still to come */
     uint64_t n_alarms, clock;
     struct entry entries[N_ENTRIES];
@@ -363,12 +362,20 @@ void vindex__calibration_drop_rows(struct calibration *c)
     pthread_mutex_unlock(&c->mutex);
 }
 
-size_t vindex__calibration_queries(struct calibration *c, float *queries, size_t max)
+size_t vindex__calibration_queries(struct calibration *c, float *queries, size_t max, uint64_t *first)
 {
     pthread_mutex_lock(&c->mutex);
-    size_t n = vindex__rings_vectors(&c->audits, queries, max);
+    size_t n = vindex__rings_vectors(&c->audits, queries, max, first);
     pthread_mutex_unlock(&c->mutex);
     return n;
+}
+
+void vindex__calibration_drop_queries(struct calibration *c, uint64_t end)
+{
+    pthread_mutex_lock(&c->mutex);
+    vindex__rings_drop_vectors(&c->audits, end);
+    c->generation++;
+    pthread_mutex_unlock(&c->mutex);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
@@ -444,7 +451,7 @@ void vindex__calibration_stat(struct calibration *c, struct calibration_stat *st
     for (size_t i = 0; i < c->audits.queries.n; i++) {
         const struct kept_audit *audit = ring_at(&c->audits.queries, i);
         stat->n_live += audit->kind == AUDIT_LIVE;
-        stat->n_unsaved += audit->kind == AUDIT_LIVE && !audit->is_stored;
+        stat->n_unsaved += audit->kind == AUDIT_LIVE && audit->stored != STORED;
     }
     stat->n_given = c->audits.queries.n - stat->n_live;
     for (size_t i = 0; i < N_ENTRIES; i++) {
@@ -462,15 +469,14 @@ vindex_status vindex__calibration_save(struct calibration *c, uint32_t *n, uint3
 {
     pthread_mutex_lock(&c->mutex);
     vindex_status st = vindex__rings_encode(&c->audits, n, entry_bytes, entries);
-    c->saved_end = c->audits.queries.end;
     pthread_mutex_unlock(&c->mutex);
     return st;
 }
 
-void vindex__calibration_saved(struct calibration *c)
+void vindex__calibration_saved(struct calibration *c, bool is_stored)
 {
     pthread_mutex_lock(&c->mutex);
-    vindex__rings_mark_stored(&c->audits, c->saved_end);
+    vindex__rings_settle(&c->audits, is_stored);
     pthread_mutex_unlock(&c->mutex);
 }
 

@@ -110,20 +110,23 @@ void vindex__calibration_model(struct calibration *calibration, unsigned char mo
  *  process stay). Of another model: nothing happens. CORRUPT: they make no sense, nothing was taken. */
 vindex_status vindex__calibration_load(struct calibration *calibration, const struct audits_record *record,
                                        const unsigned char *entries);
-/** What save gave is in the store now. */
-void vindex__calibration_saved(struct calibration *calibration);
 /** For storing: n entries of *entry_bytes in FORMAT.md 4b's form, on the heap. */
 vindex_status vindex__calibration_save(struct calibration *calibration, uint32_t *n, uint32_t *entry_bytes,
                                        unsigned char **entries);
+/** Whether what save gave is in the store now. In between it counts as stored: a load may already bring it. */
+void vindex__calibration_saved(struct calibration *calibration, bool is_stored);
 /** query: f32 [dim], kept for re-answering, or NULL. An audit of another model than the one held is passed over:
  *  its snapshot was replaced meanwhile. */
 vindex_status vindex__calibration_add(struct calibration *calibration, const struct audit *audit,
                                       const float *query);
 /** Forget the audits of rows. */
 void vindex__calibration_drop_rows(struct calibration *calibration);
-/** Copies the last kept queries, at most max, oldest first: f32 [max, dim]; returns their number. A reset leaves
- *  them. queries NULL: only counts. */
-size_t vindex__calibration_queries(struct calibration *calibration, float *queries, size_t max);
+/** Copies the last kept queries, at most max, oldest first: f32 [max, dim]; returns how many. A reset leaves
+ *  them. queries NULL: only counts. first (may be NULL): the number of the first of them; others follow. */
+size_t vindex__calibration_queries(struct calibration *calibration, float *queries, size_t max,
+                                   uint64_t *first);
+/** Queries with numbers below `end` were answered anew: forget them, and what they were audited by before. */
+void vindex__calibration_drop_queries(struct calibration *calibration, uint64_t end);
 
 /* ---- plans ----------------------------------------------------------------------------------- */
 

@@ -81,6 +81,7 @@ struct search {
     /* Where it can be taken it is, whatever it costs: tests and benchmarks compare ways.
        ENGINE_EXACT: none. */
     enum engine forced;
+    size_t work_bytes; /* of scratch, all workers, unless k itself needs more: tests ask for little */
     struct pool *pool;  /* NULL: no call asked for threads yet */
     uint32_t n_threads; /* that the pool was opened for */
     struct region mask_memory, work_memory, audit_memory, device_memory;

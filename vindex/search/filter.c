@@ -118,6 +118,12 @@ static void filter_part(void *context, size_t index, uint32_t number)
     if (atomic_load_explicit(&call->stop.status, memory_order_relaxed) != VINDEX_OK) return;
     vindex__call_part(call, index, &view);
     if (view.part->n == 0) return;
+    vindex_status st =
+        call->snapshot ? vindex__part_touch_ids(call->snapshot, view.part) : VINDEX_OK;
+    if (st != VINDEX_OK) {
+        vindex__stop_set(&call->stop, st);
+        return;
+    }
     memset(named, 0, 8 * bitmap_words(view.part->n));
     if (filter->kind == VINDEX_FILTER_IDS && view.part->ids_ascend)
         name_by_merge(filter, view.part, named);
@@ -141,7 +147,8 @@ static vindex_status lay_out(struct call *call)
     for (int pass = 0; pass < 2; pass++) {
         struct arena arena = {pass ? region->memory : NULL, 0, false};
         call->masks = vindex__arena_take(&arena, call->n_parts, sizeof *call->masks);
-        uint64_t *words = vindex__arena_take(&arena, n_words, sizeof *words);
+        /* One more, so that there is one: parts may all be empty. */
+        uint64_t *words = vindex__arena_take(&arena, n_words + 1, sizeof *words);
         if (arena.overflow) return vindex__nomem();
         if (pass == 0) {
             vindex_status st = vindex__region_need(region, arena.used);

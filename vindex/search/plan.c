@@ -232,7 +232,6 @@ double vindex__plan_upper(const struct call *call, const struct query *query, fl
 /* ---- the plan ------------------------------------------------------------------------------ */
 
 #define GROUP_MAX 1024                 /* a panel is packed once for so many queries */
-#define WORK_BYTES ((size_t)64 << 20)  /* of scratch, all workers, unless k itself needs more */
 #define MULTIPLY_MAX ((size_t)4 << 20) /* products of one multiply: about 0.1 ms, scores in L2 */
 
 static bool is_tiled(enum engine engine)
@@ -325,7 +324,7 @@ void vindex__plan_make(struct call *call)
     size_t lines = MULTIPLY_MAX / (VKERN_TILE_ROWS * dim) / 16 * 16;
     plan->lines = lines < 16 ? 16 : lines > 96 ? 96 : lines;
 
-    size_t fits = WORK_BYTES / plan->n_workers / bytes_per_query(call);
+    size_t fits = call->search->work_bytes / plan->n_workers / bytes_per_query(call);
     plan->group = fits < 1 ? 1 : fits > GROUP_MAX ? GROUP_MAX : fits;
     plan->splits_queries = window->n >= (size_t)plan->n_workers * 128;
     if (plan->splits_queries && plan->n_workers > 1) {

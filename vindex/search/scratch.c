@@ -10,6 +10,8 @@
 #include "base/mem.h"
 #include "base/status.h"
 
+#define WORK_BYTES ((size_t)64 << 20)
+
 void *vindex__arena_take(struct arena *arena, size_t count, size_t size)
 {
     size_t bytes, end;
@@ -59,6 +61,7 @@ vindex_status vindex__search_new(struct search **search)
     *search = vindex__calloc(1, sizeof **search);
     if (!*search) return vindex__nomem();
     (*search)->kern = vkern_get();
+    (*search)->work_bytes = WORK_BYTES;
     read_wishes(*search);
     return VINDEX_OK;
 }

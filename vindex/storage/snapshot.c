@@ -17,7 +17,8 @@
 /* One segment's record; never changes once built. */
 struct segment {
     atomic_uint refs;
-    atomic_bool is_verified; /* its blocks' checksums were looked at in this process */
+    atomic_bool is_verified; /* its blocks' checksums were looked at in this process, */
+    atomic_bool has_sound_ids; /* and before that the one of its ids */
     uint64_t seq;
     struct segment_record record;
 };
@@ -467,10 +468,27 @@ static vindex_status verify_segment(const struct config *config, const struct pa
     return st;
 }
 
+static bool is_suspect(const struct snapshot *snapshot, const struct part *part)
+{
+    return snapshot->body && snapshot->body->suspect && part->segment;
+}
+
+vindex_status vindex__part_touch_ids(const struct snapshot *snapshot, const struct part *part)
+{
+    if (!is_suspect(snapshot, part) ||
+        atomic_load_explicit(&part->segment->has_sound_ids, memory_order_acquire))
+        return VINDEX_OK;
+    vindex_status st =
+        vindex__verify_payload(&snapshot->config, part->ids, 8 * (size_t)part->n);
+    if (st == VINDEX_OK)
+        atomic_store_explicit(&part->segment->has_sound_ids, true, memory_order_release);
+    return st;
+}
+
 vindex_status vindex__part_touch(const struct snapshot *snapshot, const struct part *part)
 {
     const struct config *config = &snapshot->config;
-    if (!snapshot->body || !snapshot->body->suspect || !part->segment) return VINDEX_OK;
+    if (!is_suspect(snapshot, part)) return VINDEX_OK;
     vindex_status st = verify_segment(config, part);
     return st == VINDEX_OK && part->codes ? vindex__codes_verify(config, part->codes) : st;
 }

@@ -139,5 +139,7 @@ vindex_status vindex__snapshot_audits(struct store *store, struct session *sessi
  * the process. Cheap otherwise.
  */
 vindex_status vindex__part_touch(const struct snapshot *snapshot, const struct part *part);
+/** The same for its ids alone: before rows are chosen by them. */
+vindex_status vindex__part_touch_ids(const struct snapshot *snapshot, const struct part *part);
 
 #endif
