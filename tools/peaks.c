@@ -73,33 +73,44 @@ enum {
 
 static volatile float sink;
 
-/* `step` on each of CHAINS accumulators `a`, STEPS times. */
+/* One of the CHAINS sums. Variables of their own: compilers would keep an array in memory. */
+#define STEP(a, step)                                                                              \
+    a = step(a);                                                                                   \
+    __asm__ volatile("" : "+v"(a)) /* no two steps become one */
+
+/* `step` on each of CHAINS sums, STEPS times; `spill` makes a number of one. */
 #define PRODUCTS(name, instruction_set, vector, zero, step, spill)                                 \
     __attribute__((target(instruction_set))) static void name(void)                                \
     {                                                                                              \
-        vector a[CHAINS];                                                                          \
-        for (int c = 0; c < CHAINS; c++)                                                           \
-            a[c] = zero;                                                                           \
+        vector a0 = zero, a1 = zero, a2 = zero, a3 = zero, a4 = zero, a5 = zero, a6 = zero,        \
+               a7 = zero, a8 = zero, a9 = zero;                                                    \
         for (int i = 0; i < STEPS; i++) {                                                          \
-            _Pragma("GCC unroll 10") for (int c = 0; c < CHAINS; c++)                              \
-            {                                                                                      \
-                a[c] = step;                                                                       \
-                __asm__ volatile("" : "+v"(a[c])); /* no two steps become one */                   \
-            }                                                                                      \
+            STEP(a0, step);                                                                        \
+            STEP(a1, step);                                                                        \
+            STEP(a2, step);                                                                        \
+            STEP(a3, step);                                                                        \
+            STEP(a4, step);                                                                        \
+            STEP(a5, step);                                                                        \
+            STEP(a6, step);                                                                        \
+            STEP(a7, step);                                                                        \
+            STEP(a8, step);                                                                        \
+            STEP(a9, step);                                                                        \
         }                                                                                          \
-        for (int c = 0; c < CHAINS; c++)                                                           \
-            sink = sink + (float)spill;                                                            \
+        sink = (float)(spill(a0) + spill(a1) + spill(a2) + spill(a3) + spill(a4) + spill(a5) +     \
+                       spill(a6) + spill(a7) + spill(a8) + spill(a9));                             \
     }
 
-PRODUCTS(fma_512, "avx512f", __m512, _mm512_setzero_ps(), _mm512_fmadd_ps(a[c], a[c], a[c]),
-         _mm512_cvtss_f32(a[c]))
-PRODUCTS(fma_256, "avx2,fma", __m256, _mm256_setzero_ps(), _mm256_fmadd_ps(a[c], a[c], a[c]),
-         _mm256_cvtss_f32(a[c]))
-PRODUCTS(vnni_512, "avx512f,avx512vnni", __m512i, _mm512_setzero_si512(),
-         _mm512_dpbusd_epi32(a[c], a[c], a[c]), _mm_cvtsi128_si32(_mm512_castsi512_si128(a[c])))
-PRODUCTS(int8_256, "avx2", __m256i, _mm256_setzero_si256(),
-         _mm256_add_epi16(_mm256_maddubs_epi16(a[c], a[c]), a[c]),
-         _mm_cvtsi128_si32(_mm256_castsi256_si128(a[c])))
+#define FMA_512_STEP(a) _mm512_fmadd_ps(a, a, a)
+#define FMA_256_STEP(a) _mm256_fmadd_ps(a, a, a)
+#define VNNI_512_STEP(a) _mm512_dpbusd_epi32(a, a, a)
+#define INT8_256_STEP(a) _mm256_add_epi16(_mm256_maddubs_epi16(a, a), a)
+#define INT_512(a) _mm_cvtsi128_si32(_mm512_castsi512_si128(a))
+#define INT_256(a) _mm_cvtsi128_si32(_mm256_castsi256_si128(a))
+
+PRODUCTS(fma_512, "avx512f", __m512, _mm512_setzero_ps(), FMA_512_STEP, _mm512_cvtss_f32)
+PRODUCTS(fma_256, "avx2,fma", __m256, _mm256_setzero_ps(), FMA_256_STEP, _mm256_cvtss_f32)
+PRODUCTS(vnni_512, "avx512f,avx512vnni", __m512i, _mm512_setzero_si512(), VNNI_512_STEP, INT_512)
+PRODUCTS(int8_256, "avx2", __m256i, _mm256_setzero_si256(), INT8_256_STEP, INT_256)
 
 /* Intel SDM volume 1, 18.2: palette 1, eight tiles of 16 rows of 64 bytes. */
 static const struct {
