@@ -87,8 +87,11 @@ typedef void vkern_c8_scan_fn(const struct vkern_c8_query *query, const void *gr
 /**
  * Many queries x many c8 groups. queries: as prepared by `pack` below (AMX wants tiles).
  * out[q * out_stride + r], r < 16 n_groups; out 64-byte aligned, out_stride a multiple of 16 and
- * >= 16 n_groups. n_groups <= VKERN_TILE_ROWS / 16.
+ * >= 16 n_groups. n_groups <= VKERN_TILE_GROUPS. below, where not NULL: bit r of
+ * below[q * VKERN_TILE_GROUPS + i] is set where row r of group i has a score that is not > cuts[q] (so
+ * NaN counts as below); groups there are not are left alone.
  */
+#define VKERN_TILE_GROUPS (VKERN_TILE_ROWS / VKERN_GROUP)
 struct vkern_tile8 {
     const char *name; /* "avx512vnni", "amx", ... */
     /** Bytes of a pack of nq queries (a multiple of 64), and its making; packed is 64-byte aligned.
@@ -96,7 +99,7 @@ struct vkern_tile8 {
     size_t (*pack_bytes)(size_t nq, size_t dim);
     void (*pack)(const struct vkern_c8_query *queries, size_t nq, size_t dim, void *packed);
     void (*multiply)(const void *packed, size_t nq, const void *groups, size_t n_groups, size_t dim,
-                     float *out, size_t out_stride);
+                     float *out, size_t out_stride, const float *cuts, uint16_t *below);
     /** Once before the first multiply of a thread, where not NULL: false = the system refuses (AMX
      *  permission). Cheap when asked again. */
     bool (*begin)(void);

@@ -166,9 +166,23 @@ static void pack(const struct vkern_c8_query *queries, size_t nq, size_t dim, vo
                       words + ((q / QUERIES * lines + i) * QUERIES + q % QUERIES) * WORDS);
 }
 
-VKERN_INLINE void block(size_t n_queries, const struct tile8_head *heads, const int32_t *words,
-                        const unsigned char *group, size_t lines, float *out, size_t out_stride)
+/* What a block of queries and a group meet in. */
+struct tile8_block {
+    const struct tile8_head *heads;
+    const int32_t *words;
+    const unsigned char *group;
+    size_t lines;
+    float *out;
+    size_t out_stride;
+    const float *cuts;
+    uint16_t *below;
+};
+
+VKERN_INLINE void block(size_t n_queries, const struct tile8_block *b)
 {
+    const size_t lines = b->lines;
+    const unsigned char *group = b->group;
+    const int32_t *words = b->words;
     __m256i sum[2][QUERIES];
 
 #pragma GCC unroll 4
@@ -184,31 +198,38 @@ VKERN_INLINE void block(size_t n_queries, const struct tile8_head *heads, const 
             sum[1][q] = c8_step(sum[1][q], second, even, odd);
         }
     }
-#pragma GCC unroll 2
-    for (size_t h = 0; h < 2; h++)
 #pragma GCC unroll 4
-        for (size_t q = 0; q < n_queries; q++)
-            _mm256_store_ps(out + q * out_stride + 8 * h,
-                            c8_scores(sum[h][q], &heads[q], group + 64 * lines + 32 * h));
+    for (size_t q = 0; q < n_queries; q++) {
+        const __m256 first = c8_scores(sum[0][q], &b->heads[q], group + 64 * lines);
+        const __m256 second = c8_scores(sum[1][q], &b->heads[q], group + 64 * lines + 32);
+        _mm256_store_ps(b->out + q * b->out_stride, first);
+        _mm256_store_ps(b->out + q * b->out_stride + 8, second);
+        if (!b->below) continue;
+        const __m256 cut = _mm256_set1_ps(b->cuts[q]);
+        b->below[q * VKERN_TILE_GROUPS] =
+            (uint16_t)(_mm256_movemask_ps(_mm256_cmp_ps(first, cut, _CMP_NGT_UQ)) |
+                       _mm256_movemask_ps(_mm256_cmp_ps(second, cut, _CMP_NGT_UQ)) << 8);
+    }
 }
 
 static void multiply(const void *packed, size_t nq, const void *groups, size_t n_groups, size_t dim,
-                     float *out, size_t out_stride)
+                     float *out, size_t out_stride, const float *cuts, uint16_t *below)
 {
     const size_t lines = c8_lines(dim);
     const int32_t *words = (const int32_t *)((const unsigned char *)packed + tile8_head_bytes(nq));
-    const struct tile8_head *heads = packed;
-    const unsigned char *group = groups;
+    struct tile8_block b = {packed, words, groups, lines, out, out_stride, cuts, below};
 
-    for (size_t g = 0; g < n_groups; g++, group += 64 * lines + 192, out += VKERN_GROUP)
+    for (size_t g = 0; g < n_groups; g++, b.group += 64 * lines + 192)
         for (size_t q = 0; q < nq; q += QUERIES) {
-            const int32_t *from = words + q * WORDS * lines;
-            float *to = out + q * out_stride;
+            b.heads = (const struct tile8_head *)packed + q;
+            b.words = words + q * WORDS * lines;
+            b.out = out + q * out_stride + g * VKERN_GROUP;
+            if (below) b.cuts = cuts + q, b.below = below + q * VKERN_TILE_GROUPS + g;
             switch (nq - q) {
-            case 1: block(1, heads + q, from, group, lines, to, out_stride); break;
-            case 2: block(2, heads + q, from, group, lines, to, out_stride); break;
-            case 3: block(3, heads + q, from, group, lines, to, out_stride); break;
-            default: block(4, heads + q, from, group, lines, to, out_stride); break;
+            case 1: block(1, &b); break;
+            case 2: block(2, &b); break;
+            case 3: block(3, &b); break;
+            default: block(4, &b); break;
             }
         }
 }

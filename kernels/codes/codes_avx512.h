@@ -316,6 +316,8 @@ struct tile8_block {
     size_t lines;
     float *out;
     size_t out_stride;
+    const float *cuts;
+    uint16_t *below;
 };
 
 VKERN_INLINE void block(size_t n_groups, size_t n_queries, const struct tile8_block *b)
@@ -339,9 +341,15 @@ VKERN_INLINE void block(size_t n_groups, size_t n_queries, const struct tile8_bl
 #pragma GCC unroll 8
     for (size_t q = 0; q < n_queries; q++) {
         float *out = b->out + q * b->out_stride;
-        _mm512_store_ps(out, c8_scores(first[q], &b->heads[q], line));
+        const __m512 near = c8_scores(first[q], &b->heads[q], line);
+        const __m512 far = n_groups > 1 ? c8_scores(second[q], &b->heads[q], next) : near;
+        _mm512_store_ps(out, near);
+        if (n_groups > 1) _mm512_store_ps(out + VKERN_GROUP, far);
+        if (!b->below) continue;
+        const __m512 cut = _mm512_set1_ps(b->cuts[q]);
+        b->below[q * VKERN_TILE_GROUPS] = _mm512_cmp_ps_mask(near, cut, _CMP_NGT_UQ);
         if (n_groups > 1)
-            _mm512_store_ps(out + VKERN_GROUP, c8_scores(second[q], &b->heads[q], next));
+            b->below[q * VKERN_TILE_GROUPS + 1] = _mm512_cmp_ps_mask(far, cut, _CMP_NGT_UQ);
     }
 }
 
@@ -360,11 +368,11 @@ VKERN_INLINE void block_of_queries(size_t n_groups, size_t n_queries, const stru
 }
 
 static void multiply(const void *packed, size_t nq, const void *groups, size_t n_groups, size_t dim,
-                     float *out, size_t out_stride)
+                     float *out, size_t out_stride, const float *cuts, uint16_t *below)
 {
     const size_t lines = c8_lines(dim), group_bytes = vkern_c8_group_bytes(dim);
     const int32_t *words = (const int32_t *)((const unsigned char *)packed + tile8_head_bytes(nq));
-    struct tile8_block b = {packed, words, groups, lines, out, out_stride};
+    struct tile8_block b = {packed, words, groups, lines, out, out_stride, cuts, below};
 
     for (size_t g = 0; g < n_groups; g += GROUPS)
         for (size_t q = 0; q < nq; q += QUERIES) {
@@ -373,6 +381,7 @@ static void multiply(const void *packed, size_t nq, const void *groups, size_t n
             b.words = words + q * WORDS * lines;
             b.group = (const unsigned char *)groups + g * group_bytes;
             b.out = out + q * out_stride + g * VKERN_GROUP;
+            if (below) b.cuts = cuts + q, b.below = below + q * VKERN_TILE_GROUPS + g;
             if (n_groups - g >= GROUPS)
                 block_of_queries(GROUPS, n_queries, &b);
             else

@@ -138,17 +138,23 @@ static void pack(const struct vkern_c8_query *queries, size_t nq, size_t dim, vo
 }
 
 static void multiply(const void *packed, size_t nq, const void *groups, size_t n_groups, size_t dim,
-                     float *out, size_t out_stride)
+                     float *out, size_t out_stride, const float *cuts, uint16_t *below)
 {
     const int8_t *codes = (const int8_t *)packed + tile8_head_bytes(nq);
     const struct tile8_head *heads = packed;
 
     for (size_t q = 0; q < nq; q++)
-        for (size_t i = 0; i < VKERN_GROUP * n_groups; i++)
-            out[q * out_stride + i] = c8_score(codes + q * dim, &heads[q],
-                                               (const unsigned char *)groups +
-                                                   i / VKERN_GROUP * vkern_c8_group_bytes(dim),
-                                               dim, i % VKERN_GROUP);
+        for (size_t g = 0; g < n_groups; g++) {
+            const unsigned char *group =
+                (const unsigned char *)groups + g * vkern_c8_group_bytes(dim);
+            float *scores = out + q * out_stride + g * VKERN_GROUP;
+            unsigned bits = 0;
+            for (size_t r = 0; r < VKERN_GROUP; r++) {
+                scores[r] = c8_score(codes + q * dim, &heads[q], group, dim, r);
+                bits |= (unsigned)(below && !(scores[r] > cuts[q])) << r;
+            }
+            if (below) below[q * VKERN_TILE_GROUPS + g] = (uint16_t)bits;
+        }
 }
 
 static const struct vkern_tile8 tile8 = {"ref", pack_bytes, pack, multiply, NULL};

@@ -75,6 +75,8 @@ struct amx_block {
     const unsigned char *tails[2]; /* the last step of these, filled up; NULL where it is whole */
     const struct tile8_head *heads;
     float *out;
+    const float *cuts;
+    uint16_t *below;            /* NULL: not asked for */
     size_t n_queries, n_groups; /* how many of the 32 and of the 2 there are */
 };
 
@@ -145,9 +147,15 @@ static void finish_block(const struct amx_block *b, sums_32 sums, size_t dim, si
 
     for (size_t q = 0; q < b->n_queries; q++) {
         float *out = b->out + q * out_stride;
-        _mm512_store_ps(out, scores_of(&sums[q][0], &b->heads[q], &first));
+        const __m512 near = scores_of(&sums[q][0], &b->heads[q], &first);
+        const __m512 far = scores_of(&sums[q][16], &b->heads[q], &second);
+        _mm512_store_ps(out, near);
+        if (b->n_groups > 1) _mm512_store_ps(out + 16, far);
+        if (!b->below) continue;
+        const __m512 cut = _mm512_set1_ps(b->cuts[q]);
+        b->below[q * VKERN_TILE_GROUPS] = _mm512_cmp_ps_mask(near, cut, _CMP_NGT_UQ);
         if (b->n_groups > 1)
-            _mm512_store_ps(out + 16, scores_of(&sums[q][16], &b->heads[q], &second));
+            b->below[q * VKERN_TILE_GROUPS + 1] = _mm512_cmp_ps_mask(far, cut, _CMP_NGT_UQ);
     }
 }
 
@@ -189,11 +197,11 @@ static void take_queries(struct amx_block *b, const void *packed, size_t nq, siz
 }
 
 static void multiply(const void *packed, size_t nq, const void *groups, size_t n_groups, size_t dim,
-                     float *out, size_t out_stride)
+                     float *out, size_t out_stride, const float *cuts, uint16_t *below)
 {
     _Alignas(64) sums_32 sums[2];
     _Alignas(64) unsigned char tails[2][TILE_BYTES];
-    struct amx_block b, before = {{NULL}, {NULL}, {NULL}, NULL, NULL, 0, 0};
+    struct amx_block b, before = {.n_queries = 0};
     size_t turn = 0;
 
     TILE_CONFIGURE(&config);
@@ -203,6 +211,8 @@ static void multiply(const void *packed, size_t nq, const void *groups, size_t n
         for (size_t q = 0; q < nq; q += 32, turn ^= 1) {
             take_queries(&b, packed, nq, q, dim);
             b.out = out + q * out_stride + g * VKERN_GROUP;
+            b.cuts = below ? cuts + q : NULL;
+            b.below = below ? below + q * VKERN_TILE_GROUPS + g : NULL;
             multiply_block(&b, dim);
             if (before.n_queries > 0) finish_block(&before, sums[turn ^ 1], dim, out_stride);
             store_block(sums[turn]);

@@ -204,19 +204,23 @@ static void time_tile8(const struct vkern_tile8 *tile, size_t nq, size_t dim,
     int8_t *codes = room(nq * width);
     void *packed = room(tile->pack_bytes(nq, dim));
     float *out = room(4 * nq * VKERN_TILE_ROWS);
+    float *cuts = room(4 * nq);
+    uint16_t *below = room(2 * nq * VKERN_TILE_GROUPS);
     double taken[ROUNDS], packs[ROUNDS], peaks[ROUNDS], rate, peak;
 
     for (size_t i = 0; i < nq * width; i++)
         codes[i] = (int8_t)random_32();
-    for (size_t q = 0; q < nq; q++)
+    for (size_t q = 0; q < nq; q++) {
         queries[q] = (struct vkern_c8_query){codes + q * width, 1e-3f, 0, 5};
+        cuts[q] = 0;
+    }
     for (size_t i = 0; i < ROUNDS; i++) {
         double start = now();
         tile->pack(queries, nq, dim, packed);
         packs[i] = now() - start;
         start = now();
         for (size_t k = 0; k < repeats; k++)
-            tile->multiply(packed, nq, groups, n_groups, dim, out, VKERN_TILE_ROWS);
+            tile->multiply(packed, nq, groups, n_groups, dim, out, VKERN_TILE_ROWS, cuts, below);
         taken[i] = (now() - start) / (double)repeats;
         peaks[i] = peak_rate(tile->name);
     }
@@ -225,6 +229,8 @@ static void time_tile8(const struct vkern_tile8 *tile, size_t nq, size_t dim,
            "query element\n",
            tile->name, nq, dim, rate * 1e-9, peak * 1e-9, peak > 0 ? rate / peak : 0,
            median(packs) * 1e9 / (double)(nq * dim));
+    free(below);
+    free(cuts);
     free(out);
     free(packed);
     free(codes);

@@ -126,6 +126,36 @@ struct tile8_case {
     bool plain;
 };
 
+/* Bits of scores at most their cut, of every value a cut may have; what lies past the groups stays. */
+static inline void check_tile8_below(const struct vkern_tile8 *tile, const struct tile8_case *c,
+                                     const void *packed, const unsigned char *groups, float *out,
+                                     size_t out_stride)
+{
+    const size_t n_bits = c->nq * VKERN_TILE_GROUPS;
+    struct guarded cut_memory = guarded_open(4 * c->nq), memory = guarded_open(2 * n_bits);
+    float *cuts = guarded_end(&cut_memory, 4 * c->nq);
+    uint16_t *below = guarded_end(&memory, 2 * n_bits);
+
+    for (size_t q = 0; q < c->nq; q++) {
+        const float own = c->n_groups > 0 ? out[q * out_stride + q % 16] : 0;
+        const float values[] = {own, INFINITY, -INFINITY, NAN};
+        cuts[q] = values[q % 3 == 0 ? 0 : q % 4];
+    }
+    memset(below, 0x5a, 2 * n_bits);
+    tile->multiply(packed, c->nq, groups, c->n_groups, c->dim, out, out_stride, cuts, below);
+    for (size_t q = 0; q < c->nq; q++)
+        for (size_t i = 0; i < 16 * VKERN_TILE_GROUPS; i++) {
+            const int bit = below[q * VKERN_TILE_GROUPS + i / 16] >> i % 16 & 1;
+            const int want = i < 16 * c->n_groups ? !(out[q * out_stride + i] > cuts[q])
+                                                  : 0x5a5a >> i % 16 & 1;
+            if (bit != want)
+                fail_msg("%s, nq %zu, groups %zu, dim %zu: query %zu, row %zu is %d, cut %.9g",
+                         tile->name, c->nq, c->n_groups, c->dim, q, i, bit, (double)cuts[q]);
+        }
+    guarded_close(&memory);
+    guarded_close(&cut_memory);
+}
+
 /* The engine in its room: the pack and the groups end at a page nobody may touch, or the groups
  * begin at one; out is filled with NaN and must stay so outside. */
 static inline void check_tile8(const struct vkern_tile8 *tile, const struct tile8_case *c)
@@ -153,7 +183,7 @@ static inline void check_tile8(const struct vkern_tile8 *tile, const struct tile
         out[i] = NAN;
     memset(packed, 0xee, pack_size);
     tile->pack(queries, c->nq, c->dim, packed);
-    tile->multiply(packed, c->nq, groups, c->n_groups, c->dim, out, out_stride);
+    tile->multiply(packed, c->nq, groups, c->n_groups, c->dim, out, out_stride, NULL, NULL);
     for (size_t q = 0; q < c->nq; q++) {
         for (size_t i = 0; i < columns; i++) {
             const unsigned char *group = groups + i / 16 * vkern_c8_group_bytes(c->dim);
@@ -167,6 +197,8 @@ static inline void check_tile8(const struct vkern_tile8 *tile, const struct tile
         for (size_t i = columns; i < out_stride && q + 1 < c->nq; i++)
             assert_true(isnan(out[q * out_stride + i]));
     }
+    if (c->n_groups <= VKERN_TILE_GROUPS)
+        check_tile8_below(tile, c, packed, groups, out, out_stride);
     free(queries);
     guarded_close(&result);
     guarded_close(&codes);

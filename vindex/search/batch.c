@@ -16,6 +16,8 @@
  */
 #include "search/call.h"
 
+#include <string.h>
+
 /* |x|^2 of a row, as exact as its f32 will be: integers are summed, so that whole numbers stay
    whole. */
 static float row_bias(const struct call *call, const struct part *part, uint32_t slot)
@@ -95,12 +97,29 @@ static void pack_queries(struct worker *worker)
     worker->is_packed = true;
 }
 
+/* What line q of a multiply found for a query: mostly nothing. */
+static inline void take_scores(struct worker *worker, struct collector *collector, size_t q,
+                               const struct group_run *run)
+{
+    uint16_t *below = worker->below + q * VKERN_TILE_GROUPS;
+    uint64_t words[VKERN_TILE_GROUPS / 4];
+
+    memcpy(words, below, sizeof words);
+    if (words[0] | words[1] | words[2] | words[3]) {
+        vindex__collector_take(worker, collector, worker->scores + q * VKERN_TILE_ROWS, below, run);
+        return;
+    }
+    worker->n_scored += run->n;
+    worker->n_tried += run->n;
+}
+
 /* Multiply the groups of rows slot .. slot + n - 1 with all queries; `before` rows of the first
    group come before them. false: the call is to end. */
 static bool push_groups(struct worker *worker, const struct part *part, const uint64_t *mask,
                         const void *groups, uint32_t before, uint32_t slot, uint32_t n)
 {
     const struct call *call = worker->call;
+    const struct group_run run = {part, mask, slot, n, before};
     size_t dim = call->dim, lines = call->plan.lines, n_groups = vkern_groups(before + n);
 
     for (size_t first = 0; first < worker->n_collectors; first += lines) {
@@ -108,13 +127,13 @@ static bool push_groups(struct worker *worker, const struct part *part, const ui
         struct collector *collectors = worker->collectors + first;
         if (vindex__pace_tick(&worker->pace, &worker->call->stop, 0.01 * (double)(nq * n * dim)))
             return false;
-        worker->tile8->multiply(worker->packed + first / lines * worker->pack_bytes, nq, groups,
-                                n_groups, dim, worker->scores, VKERN_TILE_ROWS);
         for (size_t q = 0; q < nq; q++)
-            if (collectors[q].engine == ENGINE_TILE8)
-                vindex__collector_push(worker, &collectors[q],
-                                       worker->scores + q * VKERN_TILE_ROWS + before, n, part, mask,
-                                       slot);
+            worker->cuts[q] = collectors[q].stream.cut;
+        worker->tile8->multiply(worker->packed + first / lines * worker->pack_bytes, nq, groups,
+                                n_groups, dim, worker->scores, VKERN_TILE_ROWS, worker->cuts,
+                                worker->below);
+        for (size_t q = 0; q < nq; q++)
+            if (collectors[q].engine == ENGINE_TILE8) take_scores(worker, &collectors[q], q, &run);
     }
     return true;
 }

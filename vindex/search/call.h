@@ -169,7 +169,10 @@ struct worker {
     float *panel, *scale, *bias;
     void *scratch;   /* of all its streams */
     float *norms;    /* [rows of a brute part]; NULL for snapshots */
-    uint16_t *below; /* [groups of rows_max + VKERN_GROUP] rows that a rough score lets through */
+    /* Rows that a cut lets through, a bit each: [groups of rows_max + VKERN_GROUP] of a query's rough
+       scores, [lines, VKERN_TILE_GROUPS] of a multiply, by cuts [lines]. */
+    uint16_t *below;
+    float *cuts;
     float *projection;
     /* codes.c */
     uint32_t variant; /* of the codes its queries hold; 0: none yet */
@@ -346,6 +349,17 @@ void vindex__rough_part(struct worker *worker, const struct part *part, const ui
  *  before it in its group at most rows_max. 0 at the end. *groups: the first group. */
 uint32_t vindex__next_groups(const struct block *blocks, const uint64_t *mask, uint32_t rows_max,
                              uint32_t end, uint32_t *slot, const void **groups);
+/** Rows of groups at hand: slots [slot, slot + n), `before` rows past the first group's begin. */
+struct group_run {
+    const struct part *part;
+    const uint64_t *mask; /* NULL: all rows count */
+    uint32_t slot, n, before;
+};
+/** Positions and scores of the run's rows whose bit is set in `below` (kernels/codes.h) and that the mask leaves in;
+ *  returns how many. below and scores begin with the first group; below has room for a multiple of 4
+ *  groups, and bits of rows outside the run are cleared. */
+size_t vindex__take_below(uint16_t *below, const float *scores, const struct group_run *run, int64_t *ids,
+                          float *values);
 
 /* results.c */
 /** Entries of a stream of the k best. */
@@ -370,6 +384,9 @@ uint32_t vindex__first_live(const uint64_t *mask, uint32_t slot, uint32_t end);
 void vindex__scan_range(struct worker *worker, uint64_t first, uint64_t end);
 void vindex__collector_push(struct worker *worker, struct collector *collector, const float *scores,
                             size_t n, const struct part *part, const uint64_t *mask, uint32_t slot);
+/** The same for scores that a kernel has held against the stream's cut. */
+void vindex__collector_take(struct worker *worker, struct collector *collector, const float *scores,
+                            uint16_t *below, const struct group_run *run);
 /** Rows of slots [*slot, end) that lie together, at most rows_max, skipping those the mask leaves
  * out;
  *  0 at the end. *slot is moved to their first. */

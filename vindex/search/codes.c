@@ -78,33 +78,14 @@ void vindex__codes_part(struct worker *worker, const struct part *part, const ui
     }
 }
 
-/* ---- rough scores -------------------------------------------------------------------------- */
-
-/* Scores above this cannot enter. It falls when the stream is compressed: asking for more would
-   cost more than the entries it spares. */
-static float rough_cut(const struct topk_stream *rough)
-{
-    uint32_t bits;
-    float cut;
-    if (!rough->is_full) return INFINITY;
-    bits = (uint32_t)vkern_topk_bits(VKERN_TOPK_F32, true, rough->least);
-    memcpy(&cut, &bits, sizeof cut);
-    return cut;
-}
-
-/* Rows of groups at hand: slots [slot, slot + n), `before` rows past the first group's begin. */
-struct run {
-    const struct part *part;
-    const uint64_t *mask;
-    uint32_t slot, n, before;
-};
+/* ---- rows below a cut ---------------------------------------------------------------------- */
 
 enum {
     AT_ONCE = 64 / VKERN_GROUP
 }; /* groups whose bits are looked at together: mostly none is set */
 
 /* Leave the bits of rows of the run. Returns the groups there are bits of, a multiple of AT_ONCE. */
-static size_t cut_edges(uint16_t *below, const struct run *run)
+static size_t cut_edges(uint16_t *below, const struct group_run *run)
 {
     uint32_t end = run->before + run->n;
     size_t n = vkern_groups(end), n_rounded = (n + AT_ONCE - 1) / AT_ONCE * AT_ONCE;
@@ -124,26 +105,48 @@ static uint64_t mask_bits(const uint64_t *mask, uint32_t at, uint32_t end)
     return bits;
 }
 
-/* Rows whose scores the cut lets through go straight into the stream's memory. */
-static void push_rough(struct worker *worker, struct topk_stream *rough, const struct run *run)
+size_t vindex__take_below(uint16_t *below, const float *scores, const struct group_run *run,
+                          int64_t *ids, float *values)
 {
-    size_t n_groups = cut_edges(worker->below, run), count = rough->count;
+    size_t n_groups = cut_edges(below, run), count = 0;
     uint32_t first = run->slot - run->before;
     uint64_t base = run->part->base + first, rows;
-    float *values = rough->memory.values;
 
     for (size_t g = 0; g < n_groups; g += AT_ONCE) {
-        memcpy(&rows, worker->below + g, sizeof rows);
+        memcpy(&rows, below + g, sizeof rows);
         if (rows == 0) continue;
         size_t at = VKERN_GROUP * g;
         if (run->mask) rows &= mask_bits(run->mask, first + (uint32_t)at, run->slot + run->n);
         for (; rows; rows &= rows - 1, count++) {
             size_t i = at + (size_t)__builtin_ctzll(rows);
-            rough->memory.ids[count] = (int64_t)(base + i);
-            values[count] = worker->scores[i];
+            ids[count] = (int64_t)(base + i);
+            values[count] = scores[i];
         }
     }
-    vindex__final_append(rough, count - rough->count);
+    return count;
+}
+
+/* ---- rough scores -------------------------------------------------------------------------- */
+
+/* Scores above this cannot enter. It falls when the stream is compressed: asking for more would
+   cost more than the entries it spares. */
+static float rough_cut(const struct topk_stream *rough)
+{
+    uint32_t bits;
+    float cut;
+    if (!rough->is_full) return INFINITY;
+    bits = (uint32_t)vkern_topk_bits(VKERN_TOPK_F32, true, rough->least);
+    memcpy(&cut, &bits, sizeof cut);
+    return cut;
+}
+
+static void push_rough(struct worker *worker, struct topk_stream *rough,
+                       const struct group_run *run)
+{
+    float *values = rough->memory.values;
+    size_t found = vindex__take_below(worker->below, worker->scores, run,
+                                      rough->memory.ids + rough->count, values + rough->count);
+    vindex__final_append(rough, found);
     worker->n_scored += run->n;
 }
 
@@ -166,7 +169,7 @@ void vindex__rough_part(struct worker *worker, const struct part *part, const ui
     for (; (n = vindex__next_groups(part->codes->c4, mask, rough_rows(worker, rows_max), end, &slot,
                                     &groups)) > 0;
          slot += n) {
-        const struct run run = {part, mask, slot, n, slot % VKERN_GROUP};
+        const struct group_run run = {part, mask, slot, n, slot % VKERN_GROUP};
         size_t n_groups = vkern_groups(run.before + n);
         for (size_t q = 0; q < worker->n_collectors; q++) {
             struct collector *collector = &worker->collectors[q];

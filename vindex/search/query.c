@@ -135,6 +135,19 @@ static size_t scratch_bytes(const struct call *call)
     return larger(need, vindex__final_scratch(plan->k_prime, vindex__rough_entries(call)));
 }
 
+/* Bits are looked at four groups at a time. */
+static void lay_out_cuts(struct worker *worker, struct arena *arena)
+{
+    const struct plan *plan = &worker->call->plan;
+    size_t lines = uses(plan, ENGINE_TILE8) ? plan->lines : 0;
+    size_t n_rough = plan->k_prime ? vkern_groups(plan->rows_max + VKERN_GROUP) + 3 : 0;
+    size_t n_below = larger(n_rough, lines * VKERN_TILE_GROUPS);
+
+    worker->cuts = vindex__arena_take(arena, lines, sizeof *worker->cuts);
+    worker->below = vindex__arena_take(arena, n_below, sizeof *worker->below);
+    if (arena->base) memset(worker->below, 0, n_below * sizeof *worker->below);
+}
+
 static void lay_out_worker(struct call *call, struct arena *arena, uint32_t number)
 {
     const struct plan *plan = &call->plan;
@@ -153,7 +166,7 @@ static void lay_out_worker(struct call *call, struct arena *arena, uint32_t numb
     worker->norms =
         vindex__arena_take(arena, call->snapshot ? 0 : (size_t)call->rows_per_part, sizeof(float));
     worker->scratch = vindex__arena_take(arena, scratch_bytes(call), 1);
-    worker->below = vindex__arena_take(arena, vkern_groups(rough) + 3, sizeof *worker->below);
+    lay_out_cuts(worker, arena);
     worker->projection = vindex__arena_take(arena, rough ? dim + call->model.m : 0, sizeof(float));
     lay_out_tiles(worker, arena);
     for (size_t q = 0; q < plan->group; q++)

@@ -33,16 +33,32 @@ uint32_t vindex__next_rows(const struct part *part, const uint64_t *mask, uint32
     return n < rows_max ? n : rows_max;
 }
 
-void vindex__collector_push(struct worker *worker, struct collector *collector, const float *scores,
-                            size_t n, const struct part *part, const uint64_t *mask, uint32_t slot)
+/* After n scores: a full stream is scored exactly. */
+static void drain(struct worker *worker, struct collector *collector, size_t n, bool is_full)
 {
-    bool is_full = vindex__stream_push(&collector->stream, worker->call->kern->survivors, scores, n,
-                                       mask, slot, part->base + slot);
     worker->n_scored += n;
     worker->n_tried += n;
     if (!is_full) return;
     worker->n_overflowed += collector->stream.count;
     vindex__rerank_stream(worker, collector);
+}
+
+void vindex__collector_push(struct worker *worker, struct collector *collector, const float *scores,
+                            size_t n, const struct part *part, const uint64_t *mask, uint32_t slot)
+{
+    bool is_full = vindex__stream_push(&collector->stream, worker->call->kern->survivors, scores, n,
+                                       mask, slot, part->base + slot);
+    drain(worker, collector, n, is_full);
+}
+
+void vindex__collector_take(struct worker *worker, struct collector *collector, const float *scores,
+                            uint16_t *below, const struct group_run *run)
+{
+    struct topk_stream *stream = &collector->stream;
+    float *values = stream->memory.values;
+    size_t found = vindex__take_below(below, scores, run, stream->memory.ids + stream->count,
+                                      values + stream->count);
+    drain(worker, collector, run->n, vindex__stream_append(stream, found));
 }
 
 /* ---- by query kernels ---------------------------------------------------------------------- */

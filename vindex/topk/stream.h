@@ -92,6 +92,17 @@ void vindex__stream_lower(struct topk_stream *stream, double upper);
 /** Drop what the threshold no longer lets through, after lowering it from the entries themselves. */
 void vindex__stream_compress(struct topk_stream *stream);
 
+/** n entries were written after the last: see vindex__stream_push. */
+static inline bool vindex__stream_append(struct topk_stream *stream, size_t n)
+{
+    stream->count += n;
+    if (stream->count <= stream->limit) return false;
+    vindex__stream_compress(stream);
+    /* Less room than half of what lies above k: ties or a wide band, compressing again gains
+       little. */
+    return stream->count > stream->k + (stream->limit - stream->k) / 2;
+}
+
 /**
  * Scores of rows base, base + 1, ...; live and first_bit as in kernels.h.
  * @return true if the stream is full: the caller scores all entries exactly, then calls
@@ -101,14 +112,9 @@ static inline bool vindex__stream_push(struct topk_stream *stream, vkern_survivo
                                        const float *scores, size_t n, const uint64_t *live,
                                        size_t first_bit, uint64_t base)
 {
-    stream->count += survivors(scores, n, stream->cut, live, first_bit, base,
-                               (uint64_t *)stream->memory.ids + stream->count,
-                               (float *)stream->memory.values + stream->count);
-    if (stream->count <= stream->limit) return false;
-    vindex__stream_compress(stream);
-    /* Less room than half of what lies above k: ties or a wide band, compressing again gains
-       little. */
-    return stream->count > stream->k + (stream->limit - stream->k) / 2;
+    return vindex__stream_append(stream, survivors(scores, n, stream->cut, live, first_bit, base,
+                                                   (uint64_t *)stream->memory.ids + stream->count,
+                                                   (float *)stream->memory.values + stream->count));
 }
 
 static inline void vindex__stream_clear(struct topk_stream *stream)
