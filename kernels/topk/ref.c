@@ -211,8 +211,9 @@ VKERN_TOPK_KEEP(keep_i64, int64_t)
 VKERN_TOPK_SINK(sink_i32, int32_t)
 VKERN_TOPK_SINK(sink_i64, int64_t)
 
-static void sort(int32_t *keys, uint32_t *positions, size_t n, void *spare)
+static void sort(int32_t *keys, uint32_t *positions, size_t n, size_t k, void *spare)
 {
+    (void)k;
     vkern_topk_sort_plain(keys, positions, n, spare);
 }
 

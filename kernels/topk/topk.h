@@ -109,10 +109,15 @@ typedef void vkern_topk_sink_fn(const struct vkern_topk_lists *lists, const void
                                 size_t n_tiles, uint32_t first_tile);
 
 /**
- * Sort candidates by key, best first, equals in the order of position they come in. spare: 16 bytes for each
+ * The k best of n >= k candidates to the front, best first, equals in the order of position they come in;
+ * what is behind them is lost. spare: 16 bytes for each
  * and 64 more, 8-byte aligned; keys and positions have room for 16 more.
  */
-typedef void vkern_topk_sort_fn(int32_t *keys, uint32_t *positions, size_t n, void *spare);
+typedef void vkern_topk_sort_fn(int32_t *keys, uint32_t *positions, size_t n, size_t k,
+                                void *spare);
+
+/* Of so many candidates sorting the k best takes less than finding the k-th, then sorting. */
+#define VKERN_TOPK_PARTED 4096
 
 typedef struct vkern_topk_table {
     enum vkern_level level;

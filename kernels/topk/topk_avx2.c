@@ -475,6 +475,22 @@ VKERN_INLINE __m256i reversed(__m256i v)
     return partners(v, 7);
 }
 
+/* Words below the limit to `front`, others to `back`; counts grow. */
+VKERN_INLINE void split_words(const uint32_t *words, uint32_t limit, uint32_t *front,
+                              size_t *n_front, uint32_t *back, size_t *n_back)
+{
+    const __m256i v = load_words(words), most = _mm256_set1_epi32((int)(limit - 1)); /* limit > 0 */
+    const __m256i is_below = _mm256_cmpeq_epi32(_mm256_min_epu32(v, most), v);
+    const unsigned below = (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(is_below));
+    const __m128i first = _mm256_castsi256_si128(v), second = _mm256_extracti128_si256(v, 1);
+    const size_t n_below = append_4(front, first, below & 15);
+
+    *n_front += n_below + append_4(front + n_below, second, below >> 4);
+    append_4(back, first, ~below & 15);
+    append_4(back + 4 - n_below, second, ~below >> 4 & 15);
+    *n_back += 8 - (size_t)__builtin_popcount(below);
+}
+
 VKERN_INLINE __m256i exchange(__m256i v, size_t x)
 {
     const __m256i other = partners(v, x);

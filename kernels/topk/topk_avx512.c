@@ -433,6 +433,20 @@ VKERN_INLINE __m512i reversed(__m512i v)
     return partners(v, 15);
 }
 
+/* Words below the limit to `front`, others to `back`; counts grow. */
+VKERN_INLINE void split_words(const uint32_t *words, uint32_t limit, uint32_t *front,
+                              size_t *n_front, uint32_t *back, size_t *n_back)
+{
+    const __m512i v = _mm512_loadu_si512(words);
+    const __mmask16 is_below = _mm512_cmplt_epu32_mask(v, _mm512_set1_epi32((int)limit));
+    const size_t n_below = (size_t)__builtin_popcount(is_below);
+
+    _mm512_storeu_si512(front, _mm512_maskz_compress_epi32(is_below, v));
+    _mm512_storeu_si512(back, _mm512_maskz_compress_epi32((__mmask16)~is_below, v));
+    *n_front += n_below;
+    *n_back += 16 - n_below;
+}
+
 VKERN_INLINE __m512i exchange(__m512i v, size_t x)
 {
     const __mmask16 upper = x >= 8 ? 0xff00 : x >= 4 ? 0xf0f0 : x >= 2 ? 0xcccc : 0xaaaa;
