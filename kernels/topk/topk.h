@@ -65,16 +65,15 @@ typedef size_t vkern_topk_collect_fn(const void *x, size_t n, int64_t least, uin
 #define VKERN_TOPK_PARCEL 64
 
 /**
- * bits[p] of each of n_parcels parcels: which of its elements have a key of at least `least` (as for
- * collect). parcels[i]: the numbers of those that have any, ascending; their count is returned, there is
- * room for n_parcels + 16.
+ * Of n_parcels parcels those with elements whose key is at least `least` (as for collect): parcels[i] their
+ * numbers, ascending, bits[i] which elements. Returns their count; there is room for n_parcels and 16 more.
  */
 typedef size_t vkern_topk_find_fn(const void *x, size_t n_parcels, int64_t least, uint32_t *parcels,
                                   uint64_t *bits);
 
 /**
- * Keys and positions (base + index) of what was found in n of the listed parcels of x, whose bits are
- * bits[parcels[i]]; returns how many. Room for 64 more than that.
+ * Keys and positions (base + index) of what was found in n of the listed parcels of x, with their bits;
+ * returns how many. Room for 64 more than that.
  */
 typedef size_t vkern_topk_take_fn(const void *x, const uint32_t *parcels, const uint64_t *bits,
                                   size_t n, uint32_t base, void *keys, uint32_t *positions);

@@ -258,6 +258,19 @@ VKERN_INLINE uint64_t parcel_bits(enum vkern_topk_type type, bool is_min, const 
     return bits;
 }
 
+VKERN_INLINE size_t append_bits(uint64_t bits, uint32_t position, uint32_t *to);
+
+/* The set bits' numbers of eight parcels. */
+VKERN_INLINE size_t append_eight(const uint64_t *bits, const uint32_t *parcels, uint32_t base,
+                                 uint32_t *to)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < 8; i++)
+        n += append_bits(bits[i], base + parcels[i] * VKERN_TOPK_PARCEL, to + n);
+    return n;
+}
+
 VKERN_INLINE size_t append_many(uint64_t bits, uint32_t position, uint32_t *to)
 {
     const uint32_t *first = to;
@@ -267,14 +280,16 @@ VKERN_INLINE size_t append_many(uint64_t bits, uint32_t position, uint32_t *to)
     return (size_t)(to - first);
 }
 
-/* The numbers of the n words that are not 0. */
-VKERN_INLINE size_t list_nonzero(const uint64_t *words, size_t n, uint32_t *to)
+/* The words that are not 0 to the front, their numbers beside them. */
+VKERN_INLINE size_t list_nonzero(uint64_t *words, size_t n, uint32_t *to)
 {
     size_t count = 0;
 
     for (size_t i = 0; i < n; i++) {
+        const uint64_t word = words[i];
         to[count] = (uint32_t)i;
-        count += words[i] != 0;
+        words[count] = word;
+        count += word != 0;
     }
     return count;
 }
