@@ -66,7 +66,7 @@ typedef size_t vkern_topk_collect_fn(const void *x, size_t n, int64_t least, uin
 
 /**
  * Of n_parcels parcels those with elements whose key is at least `least` (as for collect): parcels[i] their
- * numbers, ascending, bits[i] which elements. Returns their count; there is room for n_parcels and 16 more.
+ * numbers, ascending, bits[i] which elements. Returns their count; room for n_parcels, of `parcels` 16 more.
  */
 typedef size_t vkern_topk_find_fn(const void *x, size_t n_parcels, int64_t least, uint32_t *parcels,
                                   uint64_t *bits);
