@@ -6,7 +6,8 @@
  *     key_of, key_of_best, store_keys, reduce          keys of a vector
  *     reaches, parcel_bits                             bits of a vector's, a parcel's elements that
  *                                                      reach a limit
- *     is_any_nan, append_many, list_nonzero
+ *     is_any_nan, list_nonzero
+ *     append_many, append_eight                        set bits' numbers, of one word or of eight
  *
  * Ends of rows that fill no vector go element by element.
  */
@@ -182,10 +183,12 @@ VKERN_INLINE size_t take(enum vkern_topk_type type, bool is_min, const void *x,
                          const uint32_t *parcels, const uint64_t *bits, size_t n_parcels,
                          uint32_t base, void *keys, uint32_t *positions)
 {
-    size_t n = 0;
+    size_t n = 0, i = 0;
 
-    for (size_t i = 0; i < n_parcels; i++)
-        n += append_bits(bits[parcels[i]], base + parcels[i] * VKERN_TOPK_PARCEL, positions + n);
+    for (; i + 8 <= n_parcels; i += 8)
+        n += append_eight(bits + i, parcels + i, base, positions + n);
+    for (; i < n_parcels; i++)
+        n += append_bits(bits[i], base + parcels[i] * VKERN_TOPK_PARCEL, positions + n);
     fetch_keys(type, is_min, x, base, positions, n, keys);
     return n;
 }

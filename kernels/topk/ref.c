@@ -117,13 +117,14 @@ VKERN_INLINE size_t find(enum vkern_topk_type type, bool is_min, const void *x, 
     size_t n = 0;
 
     for (size_t p = 0; p < n_parcels; p++) {
-        bits[p] = 0;
+        uint64_t found = 0;
         for (size_t i = 0; i < VKERN_TOPK_PARCEL; i++) {
             const uint64_t element = load(type, x, p * VKERN_TOPK_PARCEL + i);
-            bits[p] |= (uint64_t)(vkern_topk_key(type, is_min, false, element) >= least) << i;
+            found |= (uint64_t)(vkern_topk_key(type, is_min, false, element) >= least) << i;
         }
         parcels[n] = (uint32_t)p;
-        n += bits[p] != 0;
+        bits[n] = found;
+        n += found != 0;
     }
     return n;
 }
@@ -135,7 +136,7 @@ VKERN_INLINE size_t take(enum vkern_topk_type type, bool is_min, const void *x,
     size_t n = 0;
 
     for (size_t i = 0; i < n_parcels; i++)
-        for (uint64_t left = bits[parcels[i]]; left; left &= left - 1) {
+        for (uint64_t left = bits[i]; left; left &= left - 1) {
             const uint32_t at = parcels[i] * VKERN_TOPK_PARCEL + (uint32_t)__builtin_ctzll(left);
             store_key(vkern_topk_is_wide(type), keys, n,
                       vkern_topk_key(type, is_min, false, load(type, x, at)));
@@ -211,8 +212,9 @@ VKERN_TOPK_KEEP(keep_i64, int64_t)
 VKERN_TOPK_SINK(sink_i32, int32_t)
 VKERN_TOPK_SINK(sink_i64, int64_t)
 
-static void sort(int32_t *keys, uint32_t *positions, size_t n, void *spare)
+static void sort(int32_t *keys, uint32_t *positions, size_t n, size_t k, void *spare)
 {
+    (void)k;
     vkern_topk_sort_plain(keys, positions, n, spare);
 }
 

@@ -65,16 +65,15 @@ typedef size_t vkern_topk_collect_fn(const void *x, size_t n, int64_t least, uin
 #define VKERN_TOPK_PARCEL 64
 
 /**
- * bits[p] of each of n_parcels parcels: which of its elements have a key of at least `least` (as for
- * collect). parcels[i]: the numbers of those that have any, ascending; their count is returned, there is
- * room for n_parcels + 16.
+ * Of n_parcels parcels those with elements whose key is at least `least` (as for collect): parcels[i] their
+ * numbers, ascending, bits[i] which elements. Returns their count; room for n_parcels, of `parcels` 16 more.
  */
 typedef size_t vkern_topk_find_fn(const void *x, size_t n_parcels, int64_t least, uint32_t *parcels,
                                   uint64_t *bits);
 
 /**
- * Keys and positions (base + index) of what was found in n of the listed parcels of x, whose bits are
- * bits[parcels[i]]; returns how many. Room for 64 more than that.
+ * Keys and positions (base + index) of what was found in n of the listed parcels of x, with their bits;
+ * returns how many. Room for 64 more than that.
  */
 typedef size_t vkern_topk_take_fn(const void *x, const uint32_t *parcels, const uint64_t *bits,
                                   size_t n, uint32_t base, void *keys, uint32_t *positions);
@@ -109,10 +108,15 @@ typedef void vkern_topk_sink_fn(const struct vkern_topk_lists *lists, const void
                                 size_t n_tiles, uint32_t first_tile);
 
 /**
- * Sort candidates by key, best first, equals in the order of position they come in. spare: 16 bytes for each
+ * The k best of n >= k candidates to the front, best first, equals in the order of position they come in;
+ * what is behind them is lost. spare: 16 bytes for each
  * and 64 more, 8-byte aligned; keys and positions have room for 16 more.
  */
-typedef void vkern_topk_sort_fn(int32_t *keys, uint32_t *positions, size_t n, void *spare);
+typedef void vkern_topk_sort_fn(int32_t *keys, uint32_t *positions, size_t n, size_t k,
+                                void *spare);
+
+/* Of so many candidates sorting the k best takes less than finding the k-th, then sorting. */
+#define VKERN_TOPK_PARTED 4096
 
 typedef struct vkern_topk_table {
     enum vkern_level level;

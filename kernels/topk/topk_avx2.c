@@ -258,6 +258,19 @@ VKERN_INLINE uint64_t parcel_bits(enum vkern_topk_type type, bool is_min, const 
     return bits;
 }
 
+VKERN_INLINE size_t append_bits(uint64_t bits, uint32_t position, uint32_t *to);
+
+/* The set bits' numbers of eight parcels. */
+VKERN_INLINE size_t append_eight(const uint64_t *bits, const uint32_t *parcels, uint32_t base,
+                                 uint32_t *to)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < 8; i++)
+        n += append_bits(bits[i], base + parcels[i] * VKERN_TOPK_PARCEL, to + n);
+    return n;
+}
+
 VKERN_INLINE size_t append_many(uint64_t bits, uint32_t position, uint32_t *to)
 {
     const uint32_t *first = to;
@@ -267,14 +280,16 @@ VKERN_INLINE size_t append_many(uint64_t bits, uint32_t position, uint32_t *to)
     return (size_t)(to - first);
 }
 
-/* The numbers of the n words that are not 0. */
-VKERN_INLINE size_t list_nonzero(const uint64_t *words, size_t n, uint32_t *to)
+/* The words that are not 0 to the front, their numbers beside them. */
+VKERN_INLINE size_t list_nonzero(uint64_t *words, size_t n, uint32_t *to)
 {
     size_t count = 0;
 
     for (size_t i = 0; i < n; i++) {
+        const uint64_t word = words[i];
         to[count] = (uint32_t)i;
-        count += words[i] != 0;
+        words[count] = word;
+        count += word != 0;
     }
     return count;
 }
@@ -473,6 +488,22 @@ VKERN_INLINE __m256i partners(__m256i v, size_t x)
 VKERN_INLINE __m256i reversed(__m256i v)
 {
     return partners(v, 7);
+}
+
+/* Words below the limit to `front`, others to `back`; counts grow. */
+VKERN_INLINE void split_words(const uint32_t *words, uint32_t limit, uint32_t *front,
+                              size_t *n_front, uint32_t *back, size_t *n_back)
+{
+    const __m256i v = load_words(words), most = _mm256_set1_epi32((int)(limit - 1)); /* limit > 0 */
+    const __m256i is_below = _mm256_cmpeq_epi32(_mm256_min_epu32(v, most), v);
+    const unsigned below = (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(is_below));
+    const __m128i first = _mm256_castsi256_si128(v), second = _mm256_extracti128_si256(v, 1);
+    const size_t n_below = append_4(front, first, below & 15);
+
+    *n_front += n_below + append_4(front + n_below, second, below >> 4);
+    append_4(back, first, ~below & 15);
+    append_4(back + 4 - n_below, second, ~below >> 4 & 15);
+    *n_back += 8 - (size_t)__builtin_popcount(below);
 }
 
 VKERN_INLINE __m256i exchange(__m256i v, size_t x)

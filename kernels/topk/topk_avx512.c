@@ -246,8 +246,62 @@ VKERN_INLINE size_t append_many(uint64_t bits, uint32_t position, uint32_t *to)
     return n;
 }
 
-/* The numbers of the n words that are not 0. */
-VKERN_INLINE size_t list_nonzero(const uint64_t *words, size_t n, uint32_t *to)
+/* The lowest set bits' numbers, negative where there is none; the bits are cleared. A power of two's number
+ * is its exponent as a double. */
+VKERN_INLINE __m512i take_lowest(__m512i *bits)
+{
+    const __m512i lowest =
+        _mm512_and_si512(*bits, _mm512_sub_epi64(_mm512_setzero_si512(), *bits));
+
+    *bits = _mm512_xor_si512(*bits, lowest);
+    return _mm512_sub_epi64(
+        _mm512_srli_epi64(_mm512_castpd_si512(_mm512_cvtepu64_pd(lowest)), 52),
+        _mm512_set1_epi64(1023));
+}
+
+/* The two numbers of a lane side by side. */
+VKERN_INLINE __m512i pair_of(__m512i low, __m512i high)
+{
+    return _mm512_mask_mov_epi32(low, 0xaaaa, _mm512_slli_epi64(high, 32));
+}
+
+/* Four numbers of each of four parcels, those that are not negative. */
+VKERN_INLINE size_t append_quads(__m512i numbers, __m512i starts, uint32_t *to)
+{
+    const __mmask16 live = (__mmask16)~_mm512_movepi32_mask(numbers);
+
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(live, _mm512_add_epi32(numbers, starts)));
+    return (size_t)__builtin_popcount(live);
+}
+
+/* The set bits' numbers of eight parcels: four of each at once, more are rare. */
+VKERN_INLINE size_t append_eight(const uint64_t *bits, const uint32_t *parcels, uint32_t base,
+                                 uint32_t *to)
+{
+    const __m512i first = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+    const __m512i last = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
+    const __m256i numbers = _mm256_loadu_si256((const __m256i *)parcels);
+    const __m256i starts =
+        _mm256_add_epi32(_mm256_slli_epi32(numbers, 6), _mm256_set1_epi32((int)base));
+    const __m512i wide = _mm512_cvtepu32_epi64(starts), start = pair_of(wide, wide);
+    __m512i left = _mm512_loadu_si512(bits), a, b, c, d;
+    size_t n = 0;
+
+    a = take_lowest(&left), b = take_lowest(&left), c = take_lowest(&left), d = take_lowest(&left);
+    if (_mm512_test_epi64_mask(left, left)) {
+        for (size_t i = 0; i < 8; i++)
+            n += append_many(bits[i], base + parcels[i] * VKERN_TOPK_PARCEL, to + n);
+        return n;
+    }
+    a = pair_of(a, b), c = pair_of(c, d);
+    n = append_quads(_mm512_permutex2var_epi64(a, first, c),
+                     _mm512_permutex2var_epi64(start, first, start), to);
+    return n + append_quads(_mm512_permutex2var_epi64(a, last, c),
+                            _mm512_permutex2var_epi64(start, last, start), to + n);
+}
+
+/* The words that are not 0 to the front, their numbers beside them. */
+VKERN_INLINE size_t list_nonzero(uint64_t *words, size_t n, uint32_t *to)
 {
     const __m512i iota = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     size_t count = 0, i = 0;
@@ -257,12 +311,18 @@ VKERN_INLINE size_t list_nonzero(const uint64_t *words, size_t n, uint32_t *to)
         const __mmask16 live =
             _mm512_kunpackb(_mm512_test_epi64_mask(b, b), _mm512_test_epi64_mask(a, a));
         const __m512i numbers = _mm512_add_epi32(_mm512_set1_epi32((int)i), iota);
+        const size_t n_first = (size_t)__builtin_popcount(live & 0xff);
         _mm512_storeu_si512(to + count, _mm512_maskz_compress_epi32(live, numbers));
+        _mm512_storeu_si512(words + count, _mm512_maskz_compress_epi64((__mmask8)live, a));
+        _mm512_storeu_si512(words + count + n_first,
+                            _mm512_maskz_compress_epi64((__mmask8)(live >> 8), b));
         count += (size_t)__builtin_popcount(live);
     }
     for (; i < n; i++) {
+        const uint64_t word = words[i];
         to[count] = (uint32_t)i;
-        count += words[i] != 0;
+        words[count] = word;
+        count += word != 0;
     }
     return count;
 }
@@ -431,6 +491,20 @@ VKERN_INLINE __m512i partners(__m512i v, size_t x)
 VKERN_INLINE __m512i reversed(__m512i v)
 {
     return partners(v, 15);
+}
+
+/* Words below the limit to `front`, others to `back`; counts grow. */
+VKERN_INLINE void split_words(const uint32_t *words, uint32_t limit, uint32_t *front,
+                              size_t *n_front, uint32_t *back, size_t *n_back)
+{
+    const __m512i v = _mm512_loadu_si512(words);
+    const __mmask16 is_below = _mm512_cmplt_epu32_mask(v, _mm512_set1_epi32((int)limit));
+    const size_t n_below = (size_t)__builtin_popcount(is_below);
+
+    _mm512_storeu_si512(front, _mm512_maskz_compress_epi32(is_below, v));
+    _mm512_storeu_si512(back, _mm512_maskz_compress_epi32((__mmask16)~is_below, v));
+    *n_front += n_below;
+    *n_back += 16 - n_below;
 }
 
 VKERN_INLINE __m512i exchange(__m512i v, size_t x)

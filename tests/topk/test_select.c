@@ -459,6 +459,65 @@ static void memory_formula_and_rows_that_fit(void **state)
     assert_int_equal(rows, 0);
 }
 
+/* ---- the sort of candidates ---------------------------------------------------------------------- */
+
+enum { SORTED_MOST = 5000 };
+
+static int by_key_then_number(const void *a, const void *b)
+{
+    const int64_t *x = a, *y = b; /* key, number */
+
+    if (x[0] != y[0]) return x[0] > y[0] ? -1 : 1;
+    return (x[1] > y[1]) - (x[1] < y[1]);
+}
+
+/* Keys of many shapes: few values or all, one cluster beside outliers, in order or against it. */
+static int32_t candidate_key(int shape, size_t i, size_t n)
+{
+    const uint32_t r = (uint32_t)vindex__rng_next(&rng);
+
+    switch (shape) {
+    case 0: return (int32_t)r;
+    case 1: return (int32_t)(r % 7);
+    case 2: return (int32_t)(r % 50 ? r % 1000 : r); /* differ below an entry's bits */
+    case 3: return (int32_t)i;
+    case 4: return (int32_t)(n - i) * 1000 + (int32_t)(r % 3000);
+    default: return (int32_t)(r % (2 * (uint32_t)n + 1));
+    }
+}
+
+static void the_first_k_are_sorted(void **state)
+{
+    static int32_t given[SORTED_MOST], keys[SORTED_MOST + 64];
+    static uint32_t positions[SORTED_MOST + 64];
+    static int64_t expected[SORTED_MOST][2];
+    static uint64_t spare[4 * SORTED_MOST + 256];
+    (void)state;
+
+    for (int round = 0; round < 600; round++) {
+        const int shape = round % 6;
+        const size_t most = round / 6 % 3 ? 900 : SORTED_MOST;
+        const size_t n = 1 + (size_t)vindex__rng_below(&rng, most);
+        const size_t k = round / 6 % 4 ? 1 + (size_t)vindex__rng_below(&rng, n) : n;
+        for (size_t i = 0; i < n; i++) {
+            given[i] = candidate_key(shape, i, n);
+            expected[i][0] = given[i], expected[i][1] = (int64_t)i;
+        }
+        qsort(expected, n, sizeof *expected, by_key_then_number);
+        for (size_t l = 0; l < n_levels; l++) {
+            memcpy(keys, given, n * sizeof *keys);
+            for (size_t i = 0; i < n; i++)
+                positions[i] = (uint32_t)(3 * i);
+            levels[l].sort(keys, positions, n, k, spare);
+            for (size_t i = 0; i < k; i++)
+                if (keys[i] != expected[i][0] || positions[i] != 3 * expected[i][1])
+                    fail_msg("%s, %zu of %zu, shape %d: slot %zu is %d from %u, not %lld from %lld",
+                             levels[l].level_name, k, n, shape, i, keys[i], positions[i],
+                             (long long)expected[i][0], (long long)(3 * expected[i][1]));
+        }
+    }
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -482,6 +541,7 @@ int main(void)
         cmocka_unit_test(bad_calls_write_nothing),
         cmocka_unit_test(nothing_is_a_fine_amount),
         cmocka_unit_test(memory_formula_and_rows_that_fit),
+        cmocka_unit_test(the_first_k_are_sorted),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -11,6 +11,7 @@
  * guess that leaves fewer than k is made again, then the bins are filled.
  */
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "topk/row.h"
@@ -154,23 +155,54 @@ static bool take_places(struct topk_context *c, size_t k, const struct topk_bins
     return kept == k;
 }
 
+/* Of the r best, with X a bin's share of them, E[min(X, per_bin)] bins find a place; X as good as Poisson. The
+ * next one finds one with probability *next. */
+static double places_of(double r, const struct topk_bins *bins, double *next)
+{
+    const double mean = r / (double)bins->bins;
+    double p = exp(-mean), below = 0, sum = 0; /* p: P(X = i) */
+
+    for (size_t i = 0; i < bins->per_bin; i++) {
+        below += p;
+        sum += 1 - below;
+        p *= mean / (double)(i + 1);
+        if (i > mean && p < 1e-9) break;
+    }
+    *next = below;
+    return sum * (double)bins->bins;
+}
+
+/* So many of the best hold k that find a place, but for four deviations; 0: better fill the bins. */
+static size_t candidates_for(size_t k, const struct topk_bins *bins)
+{
+    double r = (double)k, next;
+
+    if (k > 500 * bins->bins) return k + k / 16; /* exp above underflows; such bins lose next to nothing */
+    for (int step = 0; step < 6; step++) { /* Newton; from the left, as places grow ever slower */
+        const double missing = (double)k - places_of(r, bins, &next);
+        if (next < .25 || r > 2 * (double)k) return 0;
+        r += missing / next;
+    }
+    return (size_t)(r + 4 * sqrt(r - (double)k) + 4);
+}
+
 /* The answer from the elements near the top alone; false if that did not come off. */
 static bool select_near_the_top(struct topk_context *c, struct topk_span span, size_t k,
                                 const struct topk_bins *bins, bool *is_proven)
 {
+    const size_t wanted = candidates_for(k, bins);
     struct topk_filter filter;
 
-    if (bins->is_contiguous) return false;
+    if (bins->is_contiguous || wanted == 0) return false;
     if (c->nan_is_best && c->table->any_nan[c->type](span.x, span.n)) return false;
     for (double slack = 1; slack <= 4; slack *= 4) {
-        /* Some of the best find no place: at a target of .95, ten in a hundred of those near the k-th. */
-        const int64_t least = vindex__topk_guess(c, span, k + k / 16, slack);
+        const int64_t least = vindex__topk_guess(c, span, wanted, slack);
         if (least == vkern_topk_worst(c->type)) return false;
         vindex__topk_filter_open(&filter, c, span, k, least);
         vindex__topk_filter_push(&filter, 0, span.n);
         if (filter.least != least) return false; /* ties or a bad guess: the buffer was reduced */
         if (!vindex__topk_filter_close(&filter)) continue;
-        vindex__topk_finish(c, &c->found, k + k / 8, true);
+        vindex__topk_finish(c, &c->found, wanted, true);
         c->found.is_sorted = take_places(c, k, bins, is_proven);
         if (c->found.is_sorted) return true;
     }

@@ -224,7 +224,15 @@ static void sort_many_wide(const struct topk_context *c, struct topk_found *foun
 void vindex__topk_finish(const struct topk_context *c, struct topk_found *found, size_t k,
                          bool is_sorted)
 {
+    const bool is_parted = !c->is_wide && found->n <= VKERN_TOPK_PARTED;
+
     if (found->is_sorted) return;
+    if (is_sorted && is_parted) {
+        k = found->n < k ? found->n : k;
+        c->table->sort(found->keys, found->positions, found->n, k, c->spare);
+        found->n = k;
+        return;
+    }
     /* Sorting a few too many takes less than finding the k-th first. */
     if (found->n > k && (!is_sorted || found->n > k + k / 4 + 128)) vindex__topk_trim(c, found, k);
     if (is_sorted) vindex__topk_sort(c, found);
@@ -234,7 +242,7 @@ void vindex__topk_finish(const struct topk_context *c, struct topk_found *found,
 void vindex__topk_sort(const struct topk_context *c, struct topk_found *found)
 {
     if (!c->is_wide)
-        c->table->sort(found->keys, found->positions, found->n, c->spare);
+        c->table->sort(found->keys, found->positions, found->n, found->n, c->spare);
     else if (found->n <= FEW)
         sort_few_wide(found);
     else

@@ -98,7 +98,7 @@ static void push_parcels(struct topk_filter *filter, size_t from, size_t n_parce
         part = n - i < room ? n - i : room;
         if (filter->is_closed) break;
         c->found.n += c->table->take[c->type][c->is_min](
-            x, parcels + i, bits, part, (uint32_t)from,
+            x, parcels + i, bits + i, part, (uint32_t)from,
             vindex__topk_keys_from(c, c->found.keys, c->found.n), c->found.positions + c->found.n);
     }
 }
