@@ -145,7 +145,7 @@ static void lay_out_cuts(struct worker *worker, struct arena *arena)
 
     worker->cuts = vindex__arena_take(arena, lines, sizeof *worker->cuts);
     worker->below = vindex__arena_take(arena, n_below, sizeof *worker->below);
-    if (arena->base) memset(worker->below, 0, n_below * sizeof *worker->below);
+    if (worker->below) memset(worker->below, 0, n_below * sizeof *worker->below);
 }
 
 static void lay_out_worker(struct call *call, struct arena *arena, uint32_t number)
