@@ -20,8 +20,8 @@
 #include "topk/row.h"
 
 enum {
-    DEPTH = 8,            /* sampled lines of a column: few maxima, and hardly two winners in one */
-    DEEP = 32,            /* the same where winners are few */
+    DEPTH = 8, /* sampled lines of a column: few maxima, and hardly two winners in one */
+    DEEP = 32, /* the same where winners are few */
     HALF_LINE = VKERN_TOPK_LANES / 2,
     LEAST_ROOM = 512,     /* less room left in the buffer: reduce it first */
     FOUND_AT_ONCE = 2080, /* parcels, 520 KiB of f32: what is taken out of them is in L2 still */
@@ -153,6 +153,25 @@ size_t vindex__topk_threshold_room(size_t n, size_t k)
     return VKERN_TOPK_LANES * (lines_of_sample(n, k) + 1);
 }
 
+/*
+ * Maxima of n_tiles x depth lines, `step` apart: a third of them from the row's begin on, the others up to its end. What
+ * the steps leave over is a gap in between, where neither a sorted row nor an organ pipe has its best. Two thirds of a
+ * step from either end: where a sorted row has more winners than lie before the first line, the rank looked for
+ * is past that line (21 + 2.3 sqrt(21) + 1.5 > 32), so that its guess does not fail.
+ */
+static void sample(const struct topk_context *c, struct topk_span span, size_t step, size_t n_tiles,
+                   size_t depth)
+{
+    vkern_topk_sample_fn *maxima = c->table->sample[c->type][c->is_min];
+    const size_t near = n_tiles / 3, far = n_tiles - near;
+    const size_t margin = 2 * step / 3 / HALF_LINE * HALF_LINE;
+    const size_t at = span.n - margin - VKERN_TOPK_LANES - (far * depth - 1) * step;
+
+    if (near > 0) maxima(vindex__topk_at(c, span.x, margin), step, near, depth, c->groups);
+    maxima(vindex__topk_at(c, span.x, at / HALF_LINE * HALF_LINE), step, far, depth,
+           vindex__topk_keys_from(c, c->groups, near * VKERN_TOPK_LANES));
+}
+
 int64_t vindex__topk_guess(struct topk_context *c, struct topk_span span, size_t k, double slack)
 {
     const int64_t worst = vkern_topk_worst(c->type);
@@ -175,9 +194,7 @@ int64_t vindex__topk_guess(struct topk_context *c, struct topk_span span, size_t
     /* An odd number of half lines: they begin where vectors do, and meet few periods of the row. */
     step = ((span.n - VKERN_TOPK_LANES) / n_lines / HALF_LINE - 1) | 1;
     step *= HALF_LINE;
-    /* From the middle of each part: a sorted row's best lie in the first or last, and are not all seen. */
-    c->table->sample[c->type][c->is_min](vindex__topk_at(c, span.x, step / 2 / HALF_LINE * HALF_LINE), step,
-                                         n_lines / depth, depth, c->groups);
+    sample(c, span, step, n_lines / depth, depth);
     key = vindex__topk_kth(c, c->groups, n_maxima, (size_t)rank + 1, c->below, &n_above);
     return key < worst ? worst : key;
 }
