@@ -291,9 +291,12 @@ static int64_t keep_ties(struct topk_stream *s, const void *keys, int64_t key, s
     }
     worst = ~vindex__topk_kth(&by_id, ties, n, wanted, ties + with_slack(s->count), &n_above);
     for (size_t i = 0; i < s->count; i++) {
-        const bool is_out = vindex__topk_key_at(&c, keys, i) == key && s->memory.ids[i] > worst;
+        const bool is_tie = vindex__topk_key_at(&c, keys, i) == key;
+        /* `wanted`, even where a damaged file names one id twice: there is room for k. */
+        const bool is_in = !is_tie || (s->memory.ids[i] <= worst && wanted > 0);
         move_entry(s, kept, i);
-        kept += !is_out;
+        kept += is_in;
+        wanted -= is_tie && is_in;
     }
     s->count = kept;
     return worst;
