@@ -304,13 +304,39 @@ static void bitmap_and_base(void **state)
     teardown(&user);
 }
 
+/* Only a damaged file names an id twice: the stream keeps to its room, and to k. */
+static void an_id_that_comes_twice(void **state)
+{
+    enum { K = 5 };
+    const struct topk_order order = {VKERN_TOPK_F32, true, false};
+    const size_t entries = vindex__final_entries(K, 100000);
+    struct topk_stream stream;
+    struct topk_memory memory = {calloc(entries, sizeof(int64_t)), calloc(entries, sizeof(float)),
+                                 malloc(vindex__final_scratch(K, entries))};
+    (void)state;
+    vindex__final_init(&stream, order, K, entries, memory);
+    for (size_t i = 0; i < 10 * entries; i++) {
+        const float score = i % 7 ? 1 : 2;
+        const int64_t id = (int64_t)(i % 3);
+        vindex__final_push(&stream, &score, &id, 0, 1);
+        assert_true(stream.count < entries);
+    }
+    vindex__final_trim(&stream);
+    assert_int_equal(stream.count, K);
+    for (size_t i = 0; i < K; i++)
+        assert_true(((float *)stream.memory.values)[i] == 1);
+    free(memory.ids);
+    free(memory.values);
+    free(memory.scratch);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_streams),   cmocka_unit_test(drops_nearly_all),
         cmocka_unit_test(wide_band_passes), cmocka_unit_test(not_a_number),
         cmocka_unit_test(only_infinity),    cmocka_unit_test(limits),
-        cmocka_unit_test(bitmap_and_base),
+        cmocka_unit_test(bitmap_and_base),  cmocka_unit_test(an_id_that_comes_twice),
     };
     vindex__rng_init(&rng, test_seed());
     return cmocka_run_group_tests(tests, NULL, NULL);
