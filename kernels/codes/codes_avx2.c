@@ -146,25 +146,7 @@ static void c8_scan(const struct vkern_c8_query *query, const void *groups, size
  * The pack is laid out as in codes_avx512.h. */
 enum { QUERIES = 4 };
 
-static size_t pack_bytes(size_t nq, size_t dim)
-{
-    const size_t blocks = (nq + QUERIES - 1) / QUERIES;
-
-    return tile8_head_bytes(nq) + round_up_64(blocks * QUERIES * WORDS * 4 * c8_lines(dim));
-}
-
-static void pack(const struct vkern_c8_query *queries, size_t nq, size_t dim, void *packed)
-{
-    const size_t lines = c8_lines(dim);
-    int32_t *words = (int32_t *)((unsigned char *)packed + tile8_head_bytes(nq));
-
-    tile8_put_heads(queries, nq, packed);
-    memset(words, 0, pack_bytes(nq, dim) - tile8_head_bytes(nq));
-    for (size_t q = 0; q < nq; q++)
-        for (size_t i = 0; i < lines; i++)
-            put_words(queries[q].codes + 4 * i,
-                      words + ((q / QUERIES * lines + i) * QUERIES + q % QUERIES) * WORDS);
-}
+#include "kernels/codes/tile8_pack.h"
 
 /* What a block of queries and a group meet in. */
 struct tile8_block {
