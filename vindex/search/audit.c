@@ -39,7 +39,8 @@ struct auditor {
     size_t n_targets;
     bool is_by_id;
     uint64_t *filter; /* of the targets' ids */
-    uint64_t *found;
+    int64_t *found;
+    uint16_t *below;
     float *scores, *kept, *dense, *projection;
     int8_t *weights;
     float weight_scale;
@@ -91,17 +92,10 @@ static void find_in_ascending(struct auditor *auditor, const struct part *part,
 {
     for (size_t i = 0; i < auditor->n_targets; i++) {
         struct target *target = &auditor->targets[i];
-        uint32_t low = 0, high = part->n;
         if (target->id < part->min_id || target->id > part->max_id) continue;
-        while (low < high) {
-            uint32_t middle = low + (high - low) / 2;
-            if (part_id(part, middle) < target->id)
-                low = middle + 1;
-            else
-                high = middle;
-        }
-        if (low < part->n && part_id(part, low) == target->id)
-            set_position(target, part, mask, low);
+        uint32_t slot = vindex__part_lower(part, target->id);
+        if (slot < part->n && part_id(part, slot) == target->id)
+            set_position(target, part, mask, slot);
     }
 }
 
@@ -202,15 +196,16 @@ static bool count_in_part(struct call *call, struct auditor *auditor, const stru
 
     for (; (n = vindex__next_groups(part->codes->c4, mask, STEP_ROWS, part->n, &slot, &groups)) > 0;
          slot += n) {
-        uint32_t before = slot % VKERN_GROUP;
+        const struct group_run run = {part, mask, slot, n, slot % VKERN_GROUP};
         if (vindex__pace_tick(&auditor->pace, &call->stop, 0.1 * n * (double)m)) return false;
         call->kern->codes->c4_scan(auditor->weights, auditor->weight_scale, groups,
-                                   vkern_groups(before + n), m, auditor->scores, 0, NULL);
-        size_t n_found = call->kern->survivors(auditor->scores + before, n, most, mask, slot,
-                                               part->base + slot, auditor->found, auditor->kept);
+                                   vkern_groups(run.before + n), m, auditor->scores, most,
+                                   auditor->below);
+        size_t n_found = vindex__take_below(auditor->below, auditor->scores, &run, auditor->found,
+                                            auditor->kept);
         for (size_t i = 0; i < n_found; i++)
             if (auditor->kept[i] == auditor->kept[i]) /* a number */
-                count_row(auditor, auditor->kept[i], auditor->found[i]);
+                count_row(auditor, auditor->kept[i], (uint64_t)auditor->found[i]);
     }
     return true;
 }
@@ -302,8 +297,10 @@ static vindex_status lay_out(struct job *job, size_t n)
             vindex__pace_init(&auditor->pace, &call->stop);
             auditor->targets = vindex__arena_take(&arena, job->depth + 1, sizeof *auditor->targets);
             auditor->filter = vindex__arena_take(&arena, FILTER_WORDS, 8);
-            auditor->found = vindex__arena_take(&arena, STEP_ROWS + 16, 8);
-            auditor->kept = vindex__arena_take(&arena, STEP_ROWS + 16, 4);
+            auditor->found = vindex__arena_take(&arena, STEP_ROWS, sizeof *auditor->found);
+            auditor->kept = vindex__arena_take(&arena, STEP_ROWS, sizeof *auditor->kept);
+            auditor->below =
+                vindex__arena_take(&arena, STEP_ROWS / VKERN_GROUP, sizeof *auditor->below);
             auditor->scores = vindex__arena_take(&arena, STEP_ROWS + 16, 4);
             auditor->dense = vindex__arena_take(&arena, dim, 4);
             auditor->projection = vindex__arena_take(&arena, dim + m, 4);

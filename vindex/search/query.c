@@ -155,7 +155,7 @@ static void lay_out_worker(struct call *call, struct arena *arena, uint32_t numb
     bool has_codes = uses(plan, ENGINE_C8) || uses(plan, ENGINE_TILE8);
     bool has_tiles = uses(plan, ENGINE_TILE) || uses(plan, ENGINE_TILE8);
     bool copies = call->type > VINDEX_BFLOAT16 && (has_codes || has_tiles || plan->k_prime);
-    size_t dim = call->dim, rough = plan->k_prime ? plan->rows_max + VKERN_GROUP : 0;
+    size_t dim = call->dim, projected = plan->k_prime ? dim + call->model.m : 0;
     size_t scores =
         larger(plan->rows_max + VKERN_GROUP, has_tiles ? plan->lines * VKERN_TILE_ROWS : 0);
 
@@ -167,7 +167,7 @@ static void lay_out_worker(struct call *call, struct arena *arena, uint32_t numb
         vindex__arena_take(arena, call->snapshot ? 0 : (size_t)call->rows_per_part, sizeof(float));
     worker->scratch = vindex__arena_take(arena, scratch_bytes(call), 1);
     lay_out_cuts(worker, arena);
-    worker->projection = vindex__arena_take(arena, rough ? dim + call->model.m : 0, sizeof(float));
+    worker->projection = vindex__arena_take(arena, projected, sizeof(float));
     lay_out_tiles(worker, arena);
     for (size_t q = 0; q < plan->group; q++)
         lay_out_collector(worker, arena, q, has_codes);

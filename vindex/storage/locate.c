@@ -17,8 +17,7 @@ const struct part *vindex__snapshot_find(const struct snapshot *snapshot, uint64
     return &snapshot->parts[low];
 }
 
-/* The first slot of an ascending part whose id is >= id. */
-static uint32_t lower_slot(const struct part *part, int64_t id)
+uint32_t vindex__part_lower(const struct part *part, int64_t id)
 {
     uint32_t low = 0, high = part->n;
     while (low < high) {
@@ -35,7 +34,7 @@ static bool part_locate(const struct part *part, int64_t id, uint32_t *slot)
 {
     if (id < part->min_id || id > part->max_id) return false;
     if (part->ids_ascend) {
-        *slot = lower_slot(part, id);
+        *slot = vindex__part_lower(part, id);
         return *slot < part->n && part_id(part, *slot) == id && bitmap_get(part->live, *slot);
     }
     for (*slot = 0; *slot < part->n; ++*slot)

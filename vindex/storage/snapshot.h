@@ -93,6 +93,8 @@ static inline const void *part_row(const struct part *part, uint32_t slot)
 
 /** The part holding a position (binary search); position < n_positions. */
 const struct part *vindex__snapshot_find(const struct snapshot *snapshot, uint64_t position);
+/** The first slot of a part with ids_ascend whose id is >= id; part->n: there is none. */
+uint32_t vindex__part_lower(const struct part *part, int64_t id);
 
 /**
  * Begin the session's read view and lend the snapshot it shows. Reference-counted, shared by threads.
