@@ -23,7 +23,8 @@ enum plane {
     PLANE_DEVIATION = 19,
     PLANE_AUDITS = 20,
     PLANE_C4 = 32, /* derived, of a segment */
-    PLANE_C8 = 33
+    PLANE_C8 = 33,
+    PLANE_P8 = 34
 };
 
 struct block_key {

@@ -71,6 +71,8 @@ struct model_record {
     uint32_t m;      /* axes; 0 = no plane c4 */
     float clip;
     float energy;
+    uint32_t p;      /* of these axes have 8-bit codes as well; 0 = no plane p8 */
+    float axes_norm; /* no less than the spectral norm of these; 0 where p is 0 */
 };
 /** Derived planes of one segment. */
 #define CODES_C8 1u
@@ -83,6 +85,8 @@ struct codes_record {
     uint32_t n, m;
     uint32_t flags; /* CODES_* */
     float c8_error, c8_size, c8_bias;
+    uint32_t p; /* axes of plane p8; 0 = there is none */
+    float p8_error, p8_size, p8_bias, p8_drift;
 };
 /** Where the audits are. */
 #define AUDITS_MAX 5120u      /* 1,024 rows and 4,096 queries (search/calibrate.h) */

@@ -22,10 +22,11 @@ struct block {
 /** The derived planes of a segment, of the snapshot's model. Blocks hold groups (kernels/codes.h): n counts them, stride is a
  *  group's bytes, first the slot of the first group's first row. */
 struct part_codes {
-    const struct block *c4, *c8; /* NULL: not there */
-    uint32_t n_c4, n_c8;         /* blocks */
+    const struct block *c4, *c8, *p8; /* NULL: not there */
+    uint32_t n_c4, n_c8, n_p8;        /* blocks */
     bool whole, is_signed;
     float c8_error, c8_size, c8_bias;
+    float p8_error, p8_size, p8_bias, p8_drift;
     struct codes *record; /* private to storage */
 };
 
@@ -34,8 +35,9 @@ struct part_codes {
 struct model {
     unsigned char nonce[NONCE_BYTES];
     uint64_t n_rows; /* live when it was trained */
-    uint32_t m;
+    uint32_t m, p; /* axes: all, and those of plane p8 */
     float clip, energy;
+    float axes_norm; /* of the first p axes as a matrix: its spectral norm is no larger; 0 where p is 0 */
     const float *mean, *scale;     /* [dim]; scale > 0 */
     const float *axes, *deviation; /* [m, dim], [m], deviation > 0; NULL where m is 0 */
 };
