@@ -522,6 +522,31 @@ static void codes_are_of_other_axes(struct surgery *s)
     vindex__codes_encode(&s->codes, record);
     put(s, TABLE_CODES, s->seq, 8, record, sizeof record);
 }
+/* A plane p8 along axes the model does not give: it is made anew, and its blocks go. */
+static void codes_have_p8_of_other_axes(struct surgery *s)
+{
+    static unsigned char block[BLOCK_BYTES];
+    unsigned char record[RECORD_CODES_BYTES];
+    lose(s, s->codes.nonce, PLANE_P8);
+    commit(s);
+    s->codes.p = s->model.p + 8;
+    vindex__codes_encode(&s->codes, record);
+    put(s, TABLE_CODES, s->seq, 8, record, sizeof record);
+    struct plane_layout layout = vindex__codes_layout(&s->codes, &s->config, PLANE_P8);
+    assert_int_equal(layout.n_blocks, 1);
+    struct block_header header = {.plane = PLANE_P8,
+                                  .type = (uint16_t)s->config.type,
+                                  .n = layout.n,
+                                  .stride = layout.stride,
+                                  .dim = s->config.dim};
+    struct block_key key = key_of(s->codes.nonce, PLANE_P8);
+    memcpy(header.nonce, s->codes.nonce, NONCE_BYTES);
+    memset(block, 0, sizeof block);
+    vindex__block_seal(&header, block);
+    assert_int_equal(blocks_put(s->session.blocks, &key,
+                                bytes_of(block, BLOCK_HEADER_BYTES + layout.n * layout.stride)),
+                     VINDEX_OK);
+}
 static void the_model_record_has_rotted(struct surgery *s)
 {
     put(s, TABLE_CONFIG, "model", 5, "not a record", 12);
@@ -560,6 +585,7 @@ static const struct damage {
     {"a codes record has rotted", a_codes_record_has_rotted, false},
     {"codes have no segment", codes_have_no_segment, false},
     {"codes are of other axes", codes_are_of_other_axes, false},
+    {"codes have p8 of other axes", codes_have_p8_of_other_axes, false},
     {"the model's record has rotted", the_model_record_has_rotted, false},
     {"a block of the model is lost", a_model_block_is_lost, false},
     {"a mean is no number", a_mean_is_no_number, false},
