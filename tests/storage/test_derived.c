@@ -265,10 +265,8 @@ static void put_8_axes(struct codes_index *f, enum plane plane)
     struct codes_record right = f->codes[1];
     struct block_key key = {.plane = (uint16_t)plane, .index = 0};
     static unsigned char block[BLOCK_BYTES];
-    struct block_header header = {.plane = (uint16_t)plane,
-                                  .n = 9,
-                                  .stride = (uint32_t)size / 9,
-                                  .dim = CODES_DIM};
+    struct block_header header = {
+        .plane = (uint16_t)plane, .n = 9, .stride = (uint32_t)size / 9, .dim = CODES_DIM};
     memcpy(key.nonce, right.nonce, NONCE_BYTES);
     memcpy(header.nonce, right.nonce, NONCE_BYTES);
     memcpy(block + BLOCK_HEADER_BYTES, groups, size);

@@ -90,9 +90,13 @@ static struct segment_record example_segment(void)
     return s;
 }
 
-static const struct model_record example_model = {
-    .nonce = "abcdefghijklmno", .n_rows = 5000, .m = 64,         .clip = 2.5f,
-    .energy = 0.93f,            .p = 32,        .axes_norm = 1.5f};
+static const struct model_record example_model = {.nonce = "abcdefghijklmno",
+                                                  .n_rows = 5000,
+                                                  .m = 64,
+                                                  .clip = 2.5f,
+                                                  .energy = 0.93f,
+                                                  .p = 32,
+                                                  .axes_norm = 1.5f};
 static const struct codes_record example_codes = {.nonce = "ABCDEFGHIJKLMNO",
                                                   .segment = "0123456789abcde",
                                                   .model = "abcdefghijklmno",
@@ -604,8 +608,7 @@ static const struct header_case headers_under_ip[] = {
 
 static void expect_header(const struct header_case *h, uint32_t metric)
 {
-    vindex_status st =
-        header_status(h->dim, h->type, metric, h->plane, h->stride, h->n, h->first);
+    vindex_status st = header_status(h->dim, h->type, metric, h->plane, h->stride, h->n, h->first);
     if (st != (h->is_right ? VINDEX_OK : VINDEX_CORRUPT))
         fail_msg("%s: %s", h->name, vindex_status_text(st));
 }
