@@ -273,7 +273,7 @@ static void print_planes(struct store *store, double seconds, double cpu_s)
 {
     struct session session;
     const struct snapshot *snapshot;
-    uint64_t n = 0, c4 = 0, c8 = 0;
+    uint64_t n = 0, c4 = 0, c8 = 0, p8 = 0;
     CHECK(vindex__session_open(store, false, &session));
     CHECK(vindex__snapshot_acquire(store, &session, &snapshot));
     for (uint32_t i = 0; i < snapshot->n_parts; i++) {
@@ -282,11 +282,12 @@ static void print_planes(struct store *store, double seconds, double cpu_s)
         n += part->n;
         c4 += plane_bytes(part->codes->c4, part->codes->n_c4);
         c8 += plane_bytes(part->codes->c8, part->codes->n_c8);
+        p8 += plane_bytes(part->codes->p8, part->codes->n_p8);
     }
     printf("%llu rows encoded in %.3f s (%.3f s of CPU): %.0f rows/s (%.0f), 1 thread, commits included; "
-           "bytes a row: c4 %.1f, c8 %.1f\n",
+           "bytes a row: c4 %.1f, c8 %.1f, p8 %.1f\n",
            (unsigned long long)n, seconds, cpu_s, (double)n / seconds, (double)n / cpu_s, n ? (double)c4 / (double)n : 0,
-           n ? (double)c8 / (double)n : 0);
+           n ? (double)c8 / (double)n : 0, n ? (double)p8 / (double)n : 0);
     vindex__snapshot_release(store, &session, snapshot);
     vindex__session_close(store, &session);
 }

@@ -522,6 +522,31 @@ static void codes_are_of_other_axes(struct surgery *s)
     vindex__codes_encode(&s->codes, record);
     put(s, TABLE_CODES, s->seq, 8, record, sizeof record);
 }
+/* A plane p8 along axes the model does not give: it is made anew, and its blocks go. */
+static void codes_have_p8_of_other_axes(struct surgery *s)
+{
+    static unsigned char block[BLOCK_BYTES];
+    unsigned char record[RECORD_CODES_BYTES];
+    lose(s, s->codes.nonce, PLANE_P8);
+    commit(s);
+    s->codes.p = s->model.p + 8;
+    vindex__codes_encode(&s->codes, record);
+    put(s, TABLE_CODES, s->seq, 8, record, sizeof record);
+    struct plane_layout layout = vindex__codes_layout(&s->codes, &s->config, PLANE_P8);
+    assert_int_equal(layout.n_blocks, 1);
+    struct block_header header = {.plane = PLANE_P8,
+                                  .type = (uint16_t)s->config.type,
+                                  .n = layout.n,
+                                  .stride = layout.stride,
+                                  .dim = s->config.dim};
+    struct block_key key = key_of(s->codes.nonce, PLANE_P8);
+    memcpy(header.nonce, s->codes.nonce, NONCE_BYTES);
+    memset(block, 0, sizeof block);
+    vindex__block_seal(&header, block);
+    assert_int_equal(blocks_put(s->session.blocks, &key,
+                                bytes_of(block, BLOCK_HEADER_BYTES + layout.n * layout.stride)),
+                     VINDEX_OK);
+}
 static void the_model_record_has_rotted(struct surgery *s)
 {
     put(s, TABLE_CONFIG, "model", 5, "not a record", 12);
@@ -634,6 +659,25 @@ static void optimize_mends_what_is_damaged(void **state)
     model_unlink(sound);
 }
 
+/* No block is damaged and nothing is trained anew: that the axes are not the model's is all there is to see. */
+static void codes_along_other_axes_are_made_anew(void **state)
+{
+    static const struct damage damage = {"p8 along other axes", codes_have_p8_of_other_axes, false};
+    (void)state;
+    char path[256], sound[256];
+    model_path(path, sizeof path, "codes-damage");
+    model_path(sound, sizeof sound, "codes-sound");
+    make_sound(sound, 5500);
+    vindex *index = open_damaged(path, sound, &damage);
+    assert_true(stats_of(index).n_coded < 5500);
+    optimize(index, 0);
+    assert_all_coded(index);
+    assert_exact(index);
+    vindex_close(index);
+    model_unlink(path);
+    model_unlink(sound);
+}
+
 static void a_damaged_model_of_few_rows_is_dropped(void **state)
 {
     (void)state;
@@ -698,6 +742,7 @@ int main(void)
         cmocka_unit_test(memory_is_bounded),
         cmocka_unit_test(a_killed_optimize_leaves_a_sound_index),
         cmocka_unit_test(optimize_mends_what_is_damaged),
+        cmocka_unit_test(codes_along_other_axes_are_made_anew),
         cmocka_unit_test(a_damaged_model_of_few_rows_is_dropped),
         cmocka_unit_test(damaged_codes_go_with_their_rows),
     };

@@ -24,11 +24,12 @@ static void new_nonce(unsigned char nonce[NONCE_BYTES])
     store_le64(nonce + 8, n);
 }
 
-void codes_index_create(struct codes_index *f, const char *path)
+void codes_index_create(struct codes_index *f, const char *path, vindex_metric metric)
 {
     memset(f, 0, sizeof *f);
     f->config = test_config();
     f->config.dim = CODES_DIM;
+    f->config.metric = metric;
     f->state = (struct state){.next_seq = 1};
     CHECK_OK(vindex__store_create(path, &f->config, &f->store));
     f->writer = test_session(f->store, true);
@@ -204,8 +205,12 @@ void put_model_record(struct codes_index *f)
 void put_model(struct codes_index *f, unsigned char tag)
 {
     static const enum plane planes[] = {PLANE_MEAN, PLANE_SCALE, PLANE_AXES, PLANE_DEVIATION};
-    f->model = (struct model_record){
-        .n_rows = f->state.n_rows, .m = CODES_M, .clip = 2.5f, .energy = 0.75f};
+    f->model = (struct model_record){.n_rows = f->state.n_rows,
+                                     .m = CODES_M,
+                                     .clip = 2.5f,
+                                     .energy = 0.75f,
+                                     .p = CODES_P,
+                                     .axes_norm = 1.0625f};
     new_nonce(f->model.nonce);
     for (size_t i = 0; i < sizeof planes / sizeof *planes; i++) {
         static float values[CODES_M * CODES_DIM];
@@ -228,13 +233,28 @@ void del_model(struct codes_index *f)
 
 /* ---- codes ------------------------------------------------------------------------------- */
 
+static const enum plane codes_planes[] = {PLANE_C4, PLANE_C8, PLANE_P8};
+enum { N_CODES_PLANES = sizeof codes_planes / sizeof *codes_planes };
+
+/* Codes of a row in a plane; in c4 each is of two axes. */
+static uint32_t codes_of(const struct codes_index *f, const struct codes_record *codes,
+                         enum plane plane)
+{
+    switch (plane) {
+    case PLANE_C4: return codes->m / 2;
+    case PLANE_C8: return CODES_DIM;
+    default: return p8_dim(codes->p, f->config.metric);
+    }
+}
+
 /* Random codes, zeros where there is no row or element, and factors that agree with them. */
 unsigned char *make_groups(const struct codes_index *f, uint64_t seq, enum plane plane,
                            size_t *size)
 {
     const struct codes_record *codes = &f->codes[seq];
     struct plane_layout layout = vindex__codes_layout(codes, &f->config, plane);
-    uint32_t lines = plane == PLANE_C4 ? codes->m / 8 : (CODES_DIM + 3) / 4;
+    uint32_t n_codes = codes_of(f, codes, plane), lines = (n_codes + 3) / 4;
+    bool has_bias = plane != PLANE_P8 || f->config.metric != VINDEX_IP;
     struct rng rng;
     *size = (size_t)layout.n * layout.stride;
     unsigned char *groups = calloc(*size ? *size : 1, 1);
@@ -244,12 +264,12 @@ unsigned char *make_groups(const struct codes_index *f, uint64_t seq, enum plane
         unsigned char *group = groups + slot / GROUP_ROWS * layout.stride;
         unsigned char *factors = group + 64 * lines + 4 * (slot % GROUP_ROWS);
         uint32_t sum = 0;
-        for (uint32_t i = 0; i < 4 * lines && (plane == PLANE_C4 || i < CODES_DIM); i++) {
+        for (uint32_t i = 0; i < n_codes; i++) {
             unsigned char code = (unsigned char)vindex__rng_next(&rng);
             group[64 * (i / 4) + 4 * (slot % GROUP_ROWS) + i % 4] = code;
             sum += code;
         }
-        store_f32(factors, (float)vindex__rng_unit(&rng));
+        store_f32(factors, has_bias ? (float)vindex__rng_unit(&rng) : 0);
         if (plane == PLANE_C4) continue;
         store_f32(factors + 64, (float)vindex__rng_unit(&rng));
         store_le32(factors + 128, sum);
@@ -266,24 +286,29 @@ void put_codes_record(struct codes_index *f, uint64_t seq, const struct codes_re
                          bytes_of(bytes, sizeof bytes)));
 }
 
-void put_codes(struct codes_index *f, uint64_t seq, uint32_t m, uint32_t flags)
+void put_codes(struct codes_index *f, uint64_t seq, uint32_t m, uint32_t p, uint32_t flags)
 {
-    static const enum plane planes[] = {PLANE_C4, PLANE_C8};
     struct codes_record *codes = &f->codes[seq];
-    *codes = (struct codes_record){.n = f->segments[seq].n, .m = m, .flags = flags};
+    *codes = (struct codes_record){.n = f->segments[seq].n, .m = m, .flags = flags, .p = p};
     if (flags & CODES_C8) {
         codes->c8_error = 0.125f;
         codes->c8_size = 3;
         codes->c8_bias = 1;
     }
+    if (p) {
+        codes->p8_error = 0.0625f;
+        codes->p8_size = 2;
+        codes->p8_bias = f->config.metric == VINDEX_IP ? 0 : 1;
+        codes->p8_drift = 0.03125f;
+    }
     new_nonce(codes->nonce);
     memcpy(codes->segment, f->segments[seq].nonce, NONCE_BYTES);
     memcpy(codes->model, f->model.nonce, NONCE_BYTES);
-    for (int i = 0; i < 2; i++) {
-        struct plane_layout layout = vindex__codes_layout(codes, &f->config, planes[i]);
+    for (int i = 0; i < N_CODES_PLANES; i++) {
+        struct plane_layout layout = vindex__codes_layout(codes, &f->config, codes_planes[i]);
         size_t size;
-        unsigned char *groups = make_groups(f, seq, planes[i], &size);
-        put_plane(f, codes->nonce, planes[i], &layout, groups);
+        unsigned char *groups = make_groups(f, seq, codes_planes[i], &size);
+        put_plane(f, codes->nonce, codes_planes[i], &layout, groups);
         free(groups);
     }
     put_codes_record(f, seq, codes);
@@ -291,12 +316,12 @@ void put_codes(struct codes_index *f, uint64_t seq, uint32_t m, uint32_t flags)
 
 void del_codes(struct codes_index *f, uint64_t seq)
 {
-    static const enum plane planes[] = {PLANE_C4, PLANE_C8};
     unsigned char key[8];
-    for (int i = 0; i < 2; i++) {
-        struct plane_layout layout = vindex__codes_layout(&f->codes[seq], &f->config, planes[i]);
+    for (int i = 0; i < N_CODES_PLANES; i++) {
+        struct plane_layout layout =
+            vindex__codes_layout(&f->codes[seq], &f->config, codes_planes[i]);
         for (uint32_t b = 0; b < layout.n_blocks; b++)
-            del_block(f, f->codes[seq].nonce, planes[i], b);
+            del_block(f, f->codes[seq].nonce, codes_planes[i], b);
     }
     seq_key(seq, key);
     CHECK_OK(catalog_del(f->writer.catalog, TABLE_CODES, bytes_of(key, 8)));
@@ -351,7 +376,7 @@ void put_all(struct codes_index *f)
     put_model(f, 1);
     for (uint64_t seq = 1; seq <= N_SEGMENTS; seq++) {
         put_segment(f, seq);
-        put_codes(f, seq, CODES_M, CODES_C8);
+        put_codes(f, seq, CODES_M, CODES_P, CODES_C8);
     }
     put_audits(f, N_AUDITS);
     commit_codes(f);

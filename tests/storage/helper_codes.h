@@ -11,7 +11,7 @@
 #include "helper_store.h"
 #include "storage/snapshot.h"
 
-enum { CODES_DIM = 18, CODES_M = 64, N_SEGMENTS = 3, N_AUDITS = 600 };
+enum { CODES_DIM = 18, CODES_M = 64, CODES_P = 16, N_SEGMENTS = 3, N_AUDITS = 600 };
 
 struct codes_index {
     struct store *store;
@@ -25,7 +25,7 @@ struct codes_index {
 };
 
 /** ":memory:" or a file. Nothing is committed yet but an empty index. */
-void codes_index_create(struct codes_index *f, const char *path);
+void codes_index_create(struct codes_index *f, const char *path, vindex_metric metric);
 void codes_index_close(struct codes_index *f);
 
 /** Put into the next commit. The records kept in *f are those put last. */
@@ -33,11 +33,11 @@ void put_segment(struct codes_index *f, uint64_t seq);
 void put_segment_record(struct codes_index *f, uint64_t seq);
 void put_model(struct codes_index *f, unsigned char tag);
 void put_model_record(struct codes_index *f);
-void put_codes(struct codes_index *f, uint64_t seq, uint32_t m, uint32_t flags);
+void put_codes(struct codes_index *f, uint64_t seq, uint32_t m, uint32_t p, uint32_t flags);
 void put_codes_record(struct codes_index *f, uint64_t seq, const struct codes_record *record);
 void put_audits(struct codes_index *f, uint32_t n);
 void put_audits_record(struct codes_index *f);
-/** Model, segments, codes (m = CODES_M, c8) and audits, committed. */
+/** Model, segments, codes (m = CODES_M, p = CODES_P, c8) and audits, committed. */
 void put_all(struct codes_index *f);
 
 void del_block(struct codes_index *f, const unsigned char nonce[NONCE_BYTES], enum plane plane,

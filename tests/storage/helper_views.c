@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "storage/check.h"
+#include "storage/derived.h"
 
 vindex_status try_view(struct store *store, struct view *v)
 {
@@ -63,10 +64,13 @@ void check_codes(const struct codes_index *f, const struct snapshot *snapshot, u
     CHECK(part->codes != NULL && part->n == record->n);
     check_plane(f, seq, PLANE_C4, part->codes->c4, part->codes->n_c4);
     check_plane(f, seq, PLANE_C8, part->codes->c8, part->codes->n_c8);
+    check_plane(f, seq, PLANE_P8, part->codes->p8, part->codes->n_p8);
     CHECK(part->codes->whole == !!(record->flags & CODES_WHOLE));
     CHECK(part->codes->is_signed == !!(record->flags & CODES_SIGNED));
     CHECK(part->codes->c8_error == record->c8_error && part->codes->c8_size == record->c8_size &&
           part->codes->c8_bias == record->c8_bias);
+    CHECK(part->codes->p8_error == record->p8_error && part->codes->p8_size == record->p8_size &&
+          part->codes->p8_bias == record->p8_bias && part->codes->p8_drift == record->p8_drift);
 }
 
 void check_array(const float *array, size_t n, unsigned char tag, enum plane plane)
@@ -81,11 +85,24 @@ void check_model(const struct codes_index *f, const struct snapshot *snapshot, u
     const struct model *model = snapshot->model;
     CHECK(model != NULL && memcmp(model->nonce, f->model.nonce, NONCE_BYTES) == 0);
     CHECK(model->m == CODES_M && model->clip == 2.5f && model->energy == 0.75f);
+    CHECK(model->p == CODES_P && model->axes_norm == 1.0625f);
     CHECK(model->n_rows == f->model.n_rows);
     check_array(model->mean, CODES_DIM, tag, PLANE_MEAN);
     check_array(model->scale, CODES_DIM, tag, PLANE_SCALE);
     check_array(model->axes, (size_t)CODES_M * CODES_DIM, tag, PLANE_AXES);
     check_array(model->deviation, CODES_M, tag, PLANE_DEVIATION);
+}
+
+bool codes_are_whole(const struct codes_index *f, struct store *store, bool checksum)
+{
+    struct session s = test_session(store, false);
+    uint64_t stamp;
+    bool is_whole = false;
+    CHECK_OK(catalog_refresh(s.catalog, &stamp));
+    CHECK_OK(vindex__codes_are_whole(s.blocks, &f->config, &f->codes[2], checksum, &is_whole));
+    catalog_release(s.catalog);
+    vindex__session_close(store, &s);
+    return is_whole;
 }
 
 struct findings {
@@ -119,10 +136,10 @@ void on_both_stores(body_fn *body)
 {
     const char *path = test_path("derived.vdx");
     struct codes_index f;
-    codes_index_create(&f, ":memory:");
+    codes_index_create(&f, ":memory:", VINDEX_L2);
     body(&f);
     codes_index_close(&f);
-    codes_index_create(&f, path);
+    codes_index_create(&f, path, VINDEX_L2);
     body(&f);
     codes_index_close(&f);
     test_remove(path);

@@ -24,6 +24,9 @@ void check_codes(const struct codes_index *f, const struct snapshot *snapshot, u
 void check_model(const struct codes_index *f, const struct snapshot *snapshot, unsigned char tag);
 void check_array(const float *array, size_t n, unsigned char tag, enum plane plane);
 
+/** Whether all blocks of segment 2's codes are there, with the checksums asked for. */
+bool codes_are_whole(const struct codes_index *f, struct store *store, bool checksum);
+
 /** check finds something with these words; NULL: nothing at all. */
 void check_says(struct store *store, const char *name, const char *words);
 

@@ -19,7 +19,9 @@ static void lends(struct codes_index *f)
     check_model(f, v.snapshot, 1);
     for (uint64_t seq = 1; seq <= N_SEGMENTS; seq++)
         check_codes(f, v.snapshot, seq);
-    CHECK(part_of(v.snapshot, 2)->codes->n_c4 == 3 && part_of(v.snapshot, 2)->codes->n_c8 == 3);
+    const struct part_codes *codes = part_of(v.snapshot, 2)->codes;
+    CHECK(codes->n_c4 == 3 && codes->n_c8 == 3);
+    CHECK(codes->n_p8 == (f->config.metric == VINDEX_IP ? 3 : 2)); /* of 512 or 448 bytes a group */
     close_view(&v);
     check_says(f->store, "everything", NULL);
 }
@@ -30,22 +32,39 @@ static void test_lends_codes_and_model(void **state)
     on_both_stores(lends);
 }
 
+static void test_p8_is_one_element_wider_under_ip(void **state)
+{
+    struct codes_index f;
+    (void)state;
+    codes_index_create(&f, ":memory:", VINDEX_IP);
+    lends(&f);
+    codes_index_close(&f);
+}
+
 static void lends_some_planes(struct codes_index *f)
 {
     put_model(f, 1);
     for (uint64_t seq = 1; seq <= N_SEGMENTS; seq++)
         put_segment(f, seq);
-    put_codes(f, 1, CODES_M, 0);
-    put_codes(f, 2, 0, CODES_C8 | CODES_WHOLE | CODES_SIGNED);
-    put_codes(f, 3, 0, 0);
+    put_codes(f, 1, CODES_M, 0, 0);
+    put_codes(f, 2, 0, 0, CODES_C8 | CODES_WHOLE | CODES_SIGNED);
+    put_codes(f, 3, 0, CODES_P, 0);
     commit_codes(f);
     struct view v = open_view(f->store);
     check_codes(f, v.snapshot, 1);
     check_codes(f, v.snapshot, 2);
+    check_codes(f, v.snapshot, 3);
     CHECK(part_of(v.snapshot, 1)->codes->c8 == NULL && part_of(v.snapshot, 2)->codes->c4 == NULL);
-    CHECK(part_of(v.snapshot, 3)->codes == NULL); /* neither plane could be made */
+    CHECK(part_of(v.snapshot, 2)->codes->p8 == NULL && part_of(v.snapshot, 3)->codes->p8 != NULL);
     close_view(&v);
     check_says(f->store, "one plane each", NULL);
+    del_codes(f, 3);
+    put_codes(f, 3, 0, 0, 0);
+    commit_codes(f);
+    v = open_view(f->store);
+    CHECK(part_of(v.snapshot, 3)->codes == NULL); /* no plane could be made */
+    close_view(&v);
+    check_says(f->store, "no plane", NULL);
 }
 
 static void test_lends_one_plane_alone(void **state)
@@ -61,12 +80,13 @@ static void without_axes(struct codes_index *f)
         del_codes(f, seq);
     del_block(f, f->model.nonce, PLANE_AXES, 0);
     del_block(f, f->model.nonce, PLANE_DEVIATION, 0);
-    f->model.m = 0;
+    f->model.m = f->model.p = 0;
+    f->model.axes_norm = 0;
     put_model_record(f);
-    put_codes(f, 1, 0, CODES_C8);
+    put_codes(f, 1, 0, 0, CODES_C8);
     commit_codes(f);
     struct view v = open_view(f->store);
-    CHECK(v.snapshot->model && v.snapshot->model->m == 0);
+    CHECK(v.snapshot->model && v.snapshot->model->m == 0 && v.snapshot->model->p == 0);
     CHECK(!v.snapshot->model->axes && !v.snapshot->model->deviation);
     check_array(v.snapshot->model->scale, CODES_DIM, 1, PLANE_SCALE);
     check_codes(f, v.snapshot, 1);
@@ -94,6 +114,10 @@ static void lose_last_c8_block(struct codes_index *f)
 {
     del_block(f, f->codes[2].nonce, PLANE_C8, 2);
 }
+static void lose_last_p8_block(struct codes_index *f)
+{
+    del_block(f, f->codes[2].nonce, PLANE_P8, 1);
+}
 static void of_another_segment(struct codes_index *f)
 {
     memcpy(f->codes[2].segment, f->segments[1].nonce, NONCE_BYTES);
@@ -114,6 +138,11 @@ static void of_fewer_axes(struct codes_index *f)
     f->codes[2].m -= 8;
     put_codes_record(f, 2, &f->codes[2]);
 }
+static void of_fewer_p8_axes(struct codes_index *f)
+{
+    f->codes[2].p -= 8;
+    put_codes_record(f, 2, &f->codes[2]);
+}
 
 static const struct {
     const char *name;
@@ -123,10 +152,12 @@ static const struct {
     {"no record", drop_record, NULL},
     {"a block of c4 is missing", lose_c4_block, "block 1 of plane 32 is missing"},
     {"the last block of c8 is missing", lose_last_c8_block, "block 2 of plane 33 is missing"},
+    {"the last block of p8 is missing", lose_last_p8_block, "block 1 of plane 34 is missing"},
     {"codes of another segment", of_another_segment, NULL},
     {"codes of another model", of_another_model, NULL},
     {"codes of fewer rows", of_fewer_rows, "does not fit the segment or the model"},
     {"codes of fewer axes", of_fewer_axes, "does not fit the segment or the model"},
+    {"p8 of fewer axes", of_fewer_p8_axes, "does not fit the segment or the model"},
 };
 
 static size_t passed_over_case;
@@ -156,6 +187,30 @@ static void test_codes_that_do_not_count_are_passed_over(void **state)
         passed_over_case = i;
         on_both_stores(passes_over);
     }
+}
+
+static void is_whole_or_not(struct codes_index *f)
+{
+    static const struct {
+        enum plane plane;
+        uint32_t last;
+    } planes[] = {{PLANE_C4, 2}, {PLANE_C8, 2}, {PLANE_P8, 1}};
+    put_all(f);
+    for (size_t i = 0; i < sizeof planes / sizeof *planes; i++) {
+        CHECK(codes_are_whole(f, f->store, true));
+        del_block(f, f->codes[2].nonce, planes[i].plane, planes[i].last);
+        commit_codes(f);
+        CHECK(!codes_are_whole(f, f->store, false));
+        del_codes(f, 2);
+        put_codes(f, 2, CODES_M, CODES_P, CODES_C8);
+        commit_codes(f);
+    }
+}
+
+static void test_codes_that_lack_a_block_are_not_whole(void **state)
+{
+    (void)state;
+    on_both_stores(is_whole_or_not);
 }
 
 static void model_is_lost(struct codes_index *f)
@@ -202,24 +257,33 @@ static void a_block_lies(struct codes_index *f)
     const uint32_t n = 454; /* of 455 groups */
     bend_block(f, f->codes[2].nonce, PLANE_C4, 0, 12 - 48, &n, 4);
 }
-static void a_block_is_of_other_axes(struct codes_index *f)
+static void put_8_axes(struct codes_index *f, enum plane plane)
 {
-    f->codes[1].m = 8; /* as the header of another plane of codes would have it */
+    f->codes[1].m = f->codes[1].p = 8; /* as the header of another plane of codes would have it */
     size_t size;
-    unsigned char *groups = make_groups(f, 1, PLANE_C4, &size);
+    unsigned char *groups = make_groups(f, 1, plane, &size);
     struct codes_record right = f->codes[1];
-    struct block_key key = {.plane = PLANE_C4, .index = 0};
+    struct block_key key = {.plane = (uint16_t)plane, .index = 0};
     static unsigned char block[BLOCK_BYTES];
-    struct block_header header = {.plane = PLANE_C4, .n = 9, .stride = 128, .dim = CODES_DIM};
+    struct block_header header = {
+        .plane = (uint16_t)plane, .n = 9, .stride = (uint32_t)size / 9, .dim = CODES_DIM};
     memcpy(key.nonce, right.nonce, NONCE_BYTES);
     memcpy(header.nonce, right.nonce, NONCE_BYTES);
     memcpy(block + BLOCK_HEADER_BYTES, groups, size);
     vindex__block_seal(&header, block);
-    del_block(f, right.nonce, PLANE_C4, 0);
+    del_block(f, right.nonce, plane, 0);
     commit_codes(f);
     CHECK_OK(blocks_put(f->writer.blocks, &key, bytes_of(block, BLOCK_HEADER_BYTES + size)));
     commit_codes(f);
     free(groups);
+}
+static void a_c4_block_is_of_other_axes(struct codes_index *f)
+{
+    put_8_axes(f, PLANE_C4);
+}
+static void a_p8_block_is_of_other_axes(struct codes_index *f)
+{
+    put_8_axes(f, PLANE_P8);
 }
 static void a_block_is_of_another_nonce(struct codes_index *f)
 {
@@ -229,6 +293,11 @@ static void a_block_begins_elsewhere(struct codes_index *f)
 {
     const uint32_t first = 16;
     bend_block(f, f->codes[2].nonce, PLANE_C8, 2, 28 - 48, &first, 4);
+}
+static void a_p8_block_begins_elsewhere(struct codes_index *f)
+{
+    const uint32_t first = 16;
+    bend_block(f, f->codes[2].nonce, PLANE_P8, 1, 28 - 48, &first, 4);
 }
 static void a_mean_is_not_finite(struct codes_index *f)
 {
@@ -259,9 +328,11 @@ static const struct {
     const char *finding;
 } refused[] = {
     {"a block with fewer entries than it says", a_block_lies, "does not agree"},
-    {"a block of other axes", a_block_is_of_other_axes, "plane 32 belongs elsewhere"},
+    {"a block of c4 of other axes", a_c4_block_is_of_other_axes, "plane 32 belongs elsewhere"},
+    {"a block of p8 of other axes", a_p8_block_is_of_other_axes, "plane 34 belongs elsewhere"},
     {"a block of another nonce", a_block_is_of_another_nonce, "plane 33 belongs elsewhere"},
     {"a block from elsewhere in the plane", a_block_begins_elsewhere, "plane 33 belongs elsewhere"},
+    {"a block from elsewhere in p8", a_p8_block_begins_elsewhere, "plane 34 belongs elsewhere"},
     {"a mean that is not finite", a_mean_is_not_finite, "plane 16: a value is not finite"},
     {"a scale of zero", a_scale_is_zero, "plane 17: a value is not above zero"},
     {"a negative deviation", a_deviation_is_negative, "plane 19: a value is not above zero"},
@@ -300,13 +371,13 @@ static void incremental(struct codes_index *f)
     put_model(f, 1);
     for (uint64_t seq = 1; seq <= N_SEGMENTS; seq++)
         put_segment(f, seq);
-    put_codes(f, 1, CODES_M, CODES_C8);
+    put_codes(f, 1, CODES_M, CODES_P, CODES_C8);
     commit_codes(f);
     struct view a = open_view(f->store);
     check_codes(f, a.snapshot, 1);
     CHECK(part_of(a.snapshot, 2)->codes == NULL);
 
-    put_codes(f, 2, CODES_M, CODES_C8); /* the segment's record stays as it is */
+    put_codes(f, 2, CODES_M, CODES_P, CODES_C8); /* the segment's record stays as it is */
     commit_codes(f);
     struct view b = open_view(f->store);
     check_codes(f, b.snapshot, 2);
@@ -326,7 +397,7 @@ static void incremental(struct codes_index *f)
 
     struct codes_index before = *f;
     del_codes(f, 2); /* other codes of the same segment and model */
-    put_codes(f, 2, 0, CODES_C8 | CODES_WHOLE);
+    put_codes(f, 2, 0, CODES_P, CODES_C8 | CODES_WHOLE);
     commit_codes(f);
     struct view d = open_view(f->store);
     check_codes(f, d.snapshot, 2);
@@ -344,7 +415,7 @@ static void incremental(struct codes_index *f)
     check_says(f->store, "stale codes", NULL);
 
     del_codes(f, 2);
-    put_codes(f, 2, CODES_M, 0);
+    put_codes(f, 2, CODES_M, 0, 0);
     commit_codes(f);
     struct view g = open_view(f->store);
     CHECK(g.snapshot->model == e.snapshot->model);
@@ -471,9 +542,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lends_codes_and_model),
+        cmocka_unit_test(test_p8_is_one_element_wider_under_ip),
         cmocka_unit_test(test_lends_one_plane_alone),
         cmocka_unit_test(test_a_model_may_have_no_axes),
         cmocka_unit_test(test_codes_that_do_not_count_are_passed_over),
+        cmocka_unit_test(test_codes_that_lack_a_block_are_not_whole),
         cmocka_unit_test(test_a_model_that_lacks_a_block_is_none),
         cmocka_unit_test(test_no_c8_where_a_group_fills_more_than_a_block),
         cmocka_unit_test(test_derived_planes_that_lie_are_refused),

@@ -11,10 +11,11 @@ static const uint32_t one = 1;
 /* ---- what only check looks at ------------------------------------------------------------ */
 
 /* Blocks whose checksum is right and whose contents are not. Segment 1: 130 rows, 9 groups, the
- * last of 2 rows; a group of c8 is 5 lines, then bias, scale, sums. */
-enum { C8_GROUP = 8 * 64, C4_GROUP = 9 * 64 };
+ * last of 2 rows; a group of c8 is 5 lines, then bias, scale, sums; of p8 likewise, but 4 lines under l2 and
+ * 5 under ip, the last with one element. */
+enum { C8_GROUP = 8 * 64, C4_GROUP = 9 * 64, P8_GROUP = 7 * 64, P8_IP_GROUP = 8 * 64 };
 
-static const struct {
+static const struct content {
     const char *name;
     enum plane plane;
     long at;
@@ -35,20 +36,38 @@ static const struct {
     {"a factor that is not a number", PLANE_C4, 8 * 64, &nan_value, 4, "a factor"},
     {"nibbles of no row", PLANE_C4, 8 * C4_GROUP + 63, "\x10", 1, "what pads a group"},
     {"a factor of no row", PLANE_C4, 8 * C4_GROUP + 8 * 64 + 8, "\1", 1, "what pads a group"},
+    {"a sum of p8", PLANE_P8, 3 * P8_GROUP + 6 * 64 + 8, &one, 4, "a sum of codes is wrong"},
+    {"the last code of p8", PLANE_P8, P8_GROUP + 3 * 64 + 1, "\xab\xcd\xef", 3, "sum of codes"},
+    {"a code of p8 of no row", PLANE_P8, 8 * P8_GROUP + 8, "\1", 1, "what pads a group"},
+    {"a bias of p8 that is not a number", PLANE_P8, 4 * 64, &nan_value, 4, "a bias"},
+    {"a bias of p8 above the record's", PLANE_P8, 4 * 64 + 8, "\1\0\x80\x3f", 4, "a bias"},
+    {"a negative scale of p8", PLANE_P8, 5 * 64, &minus, 4, "a factor"},
 };
+static const struct content contents_under_ip[] = {
+    {"a sum of p8 under ip", PLANE_P8, 3 * P8_IP_GROUP + 7 * 64 + 8, &one, 4, "sum of codes"},
+    {"the code of what lies outside", PLANE_P8, P8_IP_GROUP + 4 * 64, "\xff", 1, "sum of codes"},
+    {"a code past it", PLANE_P8, 4 * 64 + 1, "\1", 1, "past the last element"},
+    {"a code in the last line's end", PLANE_P8, 4 * 64 + 3, "\1", 1, "past the last element"},
+    {"a bias under ip", PLANE_P8, 5 * 64, "\1", 1, "a bias"},
+};
+
+static void expect_finding(const struct content *content, vindex_metric metric)
+{
+    struct codes_index f;
+    codes_index_create(&f, ":memory:", metric);
+    put_all(&f);
+    bend_block(&f, f.codes[1].nonce, content->plane, 0, content->at, content->bytes, content->size);
+    check_says(f.store, content->name, content->finding);
+    codes_index_close(&f);
+}
 
 static void test_check_looks_into_codes(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof contents / sizeof *contents; i++) {
-        struct codes_index f;
-        codes_index_create(&f, ":memory:");
-        put_all(&f);
-        bend_block(&f, f.codes[1].nonce, contents[i].plane, 0, contents[i].at, contents[i].bytes,
-                   contents[i].size);
-        check_says(f.store, contents[i].name, contents[i].finding);
-        codes_index_close(&f);
-    }
+    for (size_t i = 0; i < sizeof contents / sizeof *contents; i++)
+        expect_finding(&contents[i], VINDEX_L2);
+    for (size_t i = 0; i < sizeof contents_under_ip / sizeof *contents_under_ip; i++)
+        expect_finding(&contents_under_ip[i], VINDEX_IP);
 }
 
 static const struct {
@@ -73,7 +92,7 @@ static void test_check_looks_into_audits(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof audit_contents / sizeof *audit_contents; i++) {
         struct codes_index f;
-        codes_index_create(&f, ":memory:");
+        codes_index_create(&f, ":memory:", VINDEX_L2);
         put_all(&f);
         bend_block(&f, f.audits.nonce, PLANE_AUDITS, 0,
                    3 * (long)f.audits.entry_bytes + audit_contents[i].at, audit_contents[i].bytes,
@@ -97,10 +116,10 @@ static void orphans(struct codes_index *f)
     store_be64(key, 1);
     CHECK_OK(catalog_del(f->writer.catalog, TABLE_CODES, bytes_of(key, 8)));
     commit_codes(f);
-    check_says(f->store, "blocks without their codes record", "2 blocks belong to nothing");
+    check_says(f->store, "blocks without their codes record", "3 blocks belong to nothing");
     CHECK_OK(catalog_del(f->writer.catalog, TABLE_CONFIG, bytes_of("audits", 6)));
     commit_codes(f);
-    check_says(f->store, "audits without their record", "5 blocks belong to nothing");
+    check_says(f->store, "audits without their record", "6 blocks belong to nothing");
     f->state.flags = STATE_EARLY_BLOCKS;
     commit_codes(f);
     check_says(f->store, "blocks that came early", NULL);

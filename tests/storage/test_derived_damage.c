@@ -32,12 +32,12 @@ static off_t find_bytes(const char *path, const unsigned char *bytes, size_t siz
 /* A sound file with everything in it; f knows what. */
 static void make_index(struct codes_index *f, const char *path)
 {
-    codes_index_create(f, path);
+    codes_index_create(f, path, VINDEX_L2);
     put_all(f);
     codes_index_close(f);
 }
 
-static void expect_touch(const char *path, vindex_status expected)
+static void expect_touch(const struct codes_index *f, const char *path, vindex_status expected)
 {
     struct store *store = test_open(path, false);
     struct view v = open_view(store);
@@ -47,25 +47,27 @@ static void expect_touch(const char *path, vindex_status expected)
     CHECK_STATUS(expected, vindex__part_touch(v.snapshot, part_of(v.snapshot, 2)));
     CHECK_OK(vindex__part_touch(v.snapshot, part_of(v.snapshot, 3)));
     close_view(&v);
+    CHECK(codes_are_whole(f, store, false));
+    CHECK(codes_are_whole(f, store, true) == (expected == VINDEX_OK));
     vindex__store_close(store);
 }
 
 static void test_codes_of_a_suspect_file_are_verified_at_first_touch(void **state)
 {
-    static const enum plane planes[] = {PLANE_C4, PLANE_C8};
+    static const enum plane planes[] = {PLANE_C4, PLANE_C8, PLANE_P8};
     const char *path = test_path("whole.vdx"), *copy = test_path("touch.vdx");
     struct codes_index f;
     (void)state;
     make_index(&f, path);
     test_copy_file(path, copy);
-    expect_touch(copy, VINDEX_OK);
-    for (int i = 0; i < 2; i++) {
+    expect_touch(&f, copy, VINDEX_OK);
+    for (int i = 0; i < 3; i++) {
         size_t size;
         unsigned char *groups = make_groups(&f, 2, planes[i], &size);
         test_remove(copy);
         test_copy_file(path, copy);
         test_flip(copy, find_bytes(copy, groups, 4000) + 3999, 16);
-        expect_touch(copy, VINDEX_CORRUPT);
+        expect_touch(&f, copy, VINDEX_CORRUPT);
         free(groups);
     }
     test_remove(copy);
@@ -105,7 +107,7 @@ static void test_new_codes_of_a_verified_segment_are_verified(void **state)
     CHECK_OK(vindex__part_touch(v.snapshot, part_of(v.snapshot, 1)));
     close_view(&v);
     del_codes(&f, 1);
-    put_codes(&f, 1, 0, CODES_C8);
+    put_codes(&f, 1, 0, 0, CODES_C8);
     commit_codes(&f);
     /* A payload changed under its checksum: */
     struct block_key key = {.plane = PLANE_C8, .index = 0};

@@ -90,8 +90,13 @@ static struct segment_record example_segment(void)
     return s;
 }
 
-static const struct model_record example_model = {
-    .nonce = "abcdefghijklmno", .n_rows = 5000, .m = 64, .clip = 2.5f, .energy = 0.93f};
+static const struct model_record example_model = {.nonce = "abcdefghijklmno",
+                                                  .n_rows = 5000,
+                                                  .m = 64,
+                                                  .clip = 2.5f,
+                                                  .energy = 0.93f,
+                                                  .p = 32,
+                                                  .axes_norm = 1.5f};
 static const struct codes_record example_codes = {.nonce = "ABCDEFGHIJKLMNO",
                                                   .segment = "0123456789abcde",
                                                   .model = "abcdefghijklmno",
@@ -100,7 +105,12 @@ static const struct codes_record example_codes = {.nonce = "ABCDEFGHIJKLMNO",
                                                   .flags = CODES_C8 | CODES_WHOLE | CODES_SIGNED,
                                                   .c8_error = 0.25f,
                                                   .c8_size = 17,
-                                                  .c8_bias = 289};
+                                                  .c8_bias = 289,
+                                                  .p = 32,
+                                                  .p8_error = 0.125f,
+                                                  .p8_size = 13,
+                                                  .p8_bias = 169,
+                                                  .p8_drift = 0.001f};
 static const struct audits_record example_audits = {.nonce = "the audits here",
                                                     .model = "abcdefghijklmno",
                                                     .n_rows = 4999,
@@ -345,8 +355,10 @@ static vindex_status audits_status(struct audits_record a)
 static void model_rules(void **state)
 {
     (void)state;
-    EXPECT(model, VINDEX_OK, m, 0);
     EXPECT(model, VINDEX_OK, m, MODEL_AXES_MAX);
+    EXPECT(model, VINDEX_OK, m, 32);
+    EXPECT(model, VINDEX_CORRUPT, m, 24); /* fewer than p */
+    EXPECT(model, VINDEX_CORRUPT, m, 0);
     EXPECT(model, VINDEX_CORRUPT, m, 4);
     EXPECT(model, VINDEX_CORRUPT, m, MODEL_AXES_MAX + 8);
     EXPECT(model, VINDEX_CORRUPT, m, UINT32_MAX - 7);
@@ -360,6 +372,35 @@ static void model_rules(void **state)
     EXPECT(model, VINDEX_CORRUPT, energy, 1.001f);
     EXPECT(model, VINDEX_CORRUPT, energy, -0.001f);
     EXPECT(model, VINDEX_CORRUPT, energy, NAN);
+    EXPECT(model, VINDEX_OK, p, 8);
+    EXPECT(model, VINDEX_OK, p, 64);
+    EXPECT(model, VINDEX_CORRUPT, p, 72);
+    EXPECT(model, VINDEX_CORRUPT, p, 12);
+    EXPECT(model, VINDEX_CORRUPT, p, UINT32_MAX - 7);
+    EXPECT(model, VINDEX_CORRUPT, p, 0); /* and yet it speaks of these axes */
+    EXPECT(model, VINDEX_OK, axes_norm, 1);
+    EXPECT(model, VINDEX_OK, axes_norm, nextafterf(2, 1));
+    EXPECT(model, VINDEX_CORRUPT, axes_norm, 2);
+    EXPECT(model, VINDEX_CORRUPT, axes_norm, nextafterf(1, 0));
+    EXPECT(model, VINDEX_CORRUPT, axes_norm, 0);
+    EXPECT(model, VINDEX_CORRUPT, axes_norm, NAN);
+    EXPECT(model, VINDEX_CORRUPT, axes_norm, INFINITY);
+}
+
+/* Nothing is said of axes that are not there. */
+static void models_without_plane_p8(void **state)
+{
+    struct model_record model = example_model;
+    (void)state;
+    model.p = 0;
+    model.axes_norm = 0;
+    assert_int_equal(model_status(model), VINDEX_OK);
+    model.m = 0;
+    assert_int_equal(model_status(model), VINDEX_OK);
+    model.axes_norm = 1;
+    assert_int_equal(model_status(model), VINDEX_CORRUPT);
+    model.axes_norm = NAN;
+    assert_int_equal(model_status(model), VINDEX_CORRUPT);
 }
 
 static void codes_rules(void **state)
@@ -386,6 +427,58 @@ static void codes_rules(void **state)
         EXPECT(codes, VINDEX_CORRUPT, c8_error, bad[i]);
         EXPECT(codes, VINDEX_CORRUPT, c8_size, bad[i]);
         EXPECT(codes, VINDEX_CORRUPT, c8_bias, bad[i]);
+        EXPECT(codes, VINDEX_CORRUPT, p8_error, bad[i]);
+        EXPECT(codes, VINDEX_CORRUPT, p8_size, bad[i]);
+        EXPECT(codes, VINDEX_CORRUPT, p8_bias, bad[i]);
+        EXPECT(codes, VINDEX_CORRUPT, p8_drift, bad[i]);
+    }
+    EXPECT(codes, VINDEX_OK, p, MODEL_AXES_MAX);
+    EXPECT(codes, VINDEX_OK, p, 72); /* more than m: c4 may be of none */
+    EXPECT(codes, VINDEX_CORRUPT, p, 12);
+    EXPECT(codes, VINDEX_CORRUPT, p, MODEL_AXES_MAX + 8);
+    EXPECT(codes, VINDEX_CORRUPT, p, 0); /* and yet it speaks of plane p8 */
+    EXPECT(codes, VINDEX_OK, p8_error, 0);
+    EXPECT(codes, VINDEX_OK, p8_drift, 0);
+    EXPECT(codes, VINDEX_OK, p8_bias, FLT_MAX);
+}
+
+/* Without plane p8 each of its facts is zero. */
+static void codes_without_plane_p8(void **state)
+{
+    struct codes_record none = example_codes;
+    (void)state;
+    none.p = 0;
+    none.p8_error = none.p8_size = none.p8_bias = none.p8_drift = 0;
+    assert_int_equal(codes_status(none), VINDEX_OK);
+    float *facts[] = {&none.p8_error, &none.p8_size, &none.p8_bias, &none.p8_drift};
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++) {
+        *facts[i] = 0.5f;
+        assert_int_equal(codes_status(none), VINDEX_CORRUPT);
+        *facts[i] = NAN;
+        assert_int_equal(codes_status(none), VINDEX_CORRUPT);
+        *facts[i] = 0;
+    }
+}
+
+/* The last four bytes of both records are reserved. */
+static void derived_records_with_reserved_bytes_are_refused(void **state)
+{
+    static const struct {
+        size_t (*make)(unsigned char *out);
+        decode_fn *decode;
+    } records[] = {{make_model, decode_model}, {make_codes, decode_codes}};
+    unsigned char record[RECORD_CODES_BYTES];
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        size_t size = records[i].make(record);
+        for (size_t at = size - 4; at < size; at++) {
+            record[at] = 1;
+            store_le32(record + 4, vindex__crc32c(0, record + 8, size - 8));
+            assert_int_equal(records[i].decode(bytes_of(record, size)), VINDEX_CORRUPT);
+            record[at] = 0;
+        }
+        store_le32(record + 4, vindex__crc32c(0, record + 8, size - 8));
+        assert_int_equal(records[i].decode(bytes_of(record, size)), VINDEX_OK);
     }
 }
 
@@ -415,6 +508,8 @@ static void records_of_derived_planes_keep_what_they_hold(void **state)
     assert_int_equal(model.n_rows, example_model.n_rows);
     assert_int_equal(model.m, example_model.m);
     assert_true(model.clip == example_model.clip && model.energy == example_model.energy);
+    assert_int_equal(model.p, example_model.p);
+    assert_true(model.axes_norm == example_model.axes_norm);
     struct codes_record codes;
     vindex__codes_encode(&example_codes, record);
     assert_int_equal(vindex__codes_decode(bytes_of(record, RECORD_CODES_BYTES), &codes), VINDEX_OK);
@@ -431,8 +526,8 @@ static void records_of_derived_planes_keep_what_they_hold(void **state)
 
 /* ---- headers of every plane ------------------------------------------------------------------- */
 
-static vindex_status header_status(uint32_t dim, uint32_t type, uint16_t plane, uint32_t stride,
-                                   uint32_t n, uint32_t first)
+static vindex_status header_status(uint32_t dim, uint32_t type, uint32_t metric, uint16_t plane,
+                                   uint32_t stride, uint32_t n, uint32_t first)
 {
     struct config config = base_config;
     struct block_header header = {.plane = plane, .type = (uint16_t)type, .n = n, .stride = stride,
@@ -442,13 +537,14 @@ static vindex_status header_status(uint32_t dim, uint32_t type, uint16_t plane, 
     assert_non_null(block);
     config.dim = dim;
     config.type = type;
+    config.metric = metric;
     vindex__block_seal(&header, block);
     vindex_status st = vindex__block_decode(bytes_of(block, size), &config, true, &header);
     free(block);
     return st;
 }
 
-static const struct {
+static const struct header_case {
     const char *name;
     uint32_t dim, type;
     uint16_t plane;
@@ -489,19 +585,41 @@ static const struct {
     {"c8 of the largest dim it has", 16368, VINDEX_FLOAT, PLANE_C8, 262080, 1, 16368, true},
     {"c8 of a dim whose groups fill more than a block", 16369, VINDEX_FLOAT, PLANE_C8, 262144, 1, 0, false},
     {"c8 of that dim, of nothing", 16369, VINDEX_FLOAT, PLANE_C8, 0, 1, 0, false},
-    {"a plane nobody knows", 100, VINDEX_FLOAT, 34, 64, 1, 0, false},
+    {"p8 of 8 axes", 100, VINDEX_FLOAT, PLANE_P8, 320, 819, 3280, true},
+    {"p8 of 32 axes", 100, VINDEX_FLOAT, PLANE_P8, 704, 1, 0, true},
+    {"p8 of 1,024 axes", 100, VINDEX_FLOAT, PLANE_P8, 16576, 15, 0, true},
+    {"p8 of 1,032 axes", 100, VINDEX_FLOAT, PLANE_P8, 16704, 1, 0, false},
+    {"p8 of no axes", 100, VINDEX_FLOAT, PLANE_P8, 192, 1, 0, false},
+    {"p8 of 12 axes", 100, VINDEX_FLOAT, PLANE_P8, 384, 1, 0, false},
+    {"p8 where there is no c8", 16369, VINDEX_FLOAT, PLANE_P8, 320, 1, 0, true},
+    {"p8 that begins within a group", 100, VINDEX_FLOAT, PLANE_P8, 320, 1, 8, false},
+    {"p8 that ends beyond the largest segment", 100, VINDEX_FLOAT, PLANE_P8, 320, 2, 16368, false},
+    {"p8 of a bit index", 64, VINDEX_BIT, PLANE_P8, 320, 1, 0, false},
+    {"a plane nobody knows", 100, VINDEX_FLOAT, 35, 64, 1, 0, false},
     {"norms of a bit index", 64, VINDEX_BIT, PLANE_NORM, 4, 1, 0, false},
 };
+static const struct header_case headers_under_ip[] = {
+    {"p8 of 8 axes under ip", 100, VINDEX_FLOAT, PLANE_P8, 384, 682, 0, true},
+    {"p8 of 8 axes as under l2", 100, VINDEX_FLOAT, PLANE_P8, 320, 1, 0, false},
+    {"p8 of 1,024 axes under ip", 100, VINDEX_FLOAT, PLANE_P8, 16640, 15, 16144, true},
+    {"p8 of 1,032 axes under ip", 100, VINDEX_FLOAT, PLANE_P8, 16768, 1, 0, false},
+    {"c8 under ip", 100, VINDEX_FLOAT, PLANE_C8, 1792, 146, 2336, true},
+};
+
+static void expect_header(const struct header_case *h, uint32_t metric)
+{
+    vindex_status st = header_status(h->dim, h->type, metric, h->plane, h->stride, h->n, h->first);
+    if (st != (h->is_right ? VINDEX_OK : VINDEX_CORRUPT))
+        fail_msg("%s: %s", h->name, vindex_status_text(st));
+}
 
 static void headers_of_every_plane(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
-        vindex_status st = header_status(headers[i].dim, headers[i].type, headers[i].plane,
-                                         headers[i].stride, headers[i].n, headers[i].first);
-        if (st != (headers[i].is_right ? VINDEX_OK : VINDEX_CORRUPT))
-            fail_msg("%s: %s", headers[i].name, vindex_status_text(st));
-    }
+    for (size_t i = 0; i < sizeof headers / sizeof *headers; i++)
+        expect_header(&headers[i], VINDEX_L2);
+    for (size_t i = 0; i < sizeof headers_under_ip / sizeof *headers_under_ip; i++)
+        expect_header(&headers_under_ip[i], VINDEX_IP);
 }
 
 /* The blocks of a layout hold its entries once each, and every header among them is one that decodes. */
@@ -516,8 +634,8 @@ static void expect_layout(const char *name, const struct config *config, enum pl
         assert_int_equal(layout_block_first(&layout, i), next);
         assert_true(i + 1 == layout.n_blocks ? here >= 1 && here <= layout.per_block
                                              : here == layout.per_block);
-        assert_int_equal(header_status(config->dim, config->type, (uint16_t)plane, layout.stride, here,
-                                       next),
+        assert_int_equal(header_status(config->dim, config->type, config->metric, (uint16_t)plane,
+                                       layout.stride, here, next),
                          VINDEX_OK);
         next += here * layout.slots;
         seen += here;
@@ -551,11 +669,31 @@ static void layouts_hold_every_entry_once(void **state)
             expect_layout("c8", &config, PLANE_C8, vindex__codes_layout(&codes, &config, PLANE_C8),
                           dims[i] <= 16368 ? n_groups : 0);
         }
-        model.m = codes.m = codes.flags = 0;
+        model.m = codes.m = codes.flags = codes.p = 0;
         expect_layout("no c4", &config, PLANE_C4, vindex__codes_layout(&codes, &config, PLANE_C4), 0);
         expect_layout("no c8", &config, PLANE_C8, vindex__codes_layout(&codes, &config, PLANE_C8), 0);
+        expect_layout("no p8", &config, PLANE_P8, vindex__codes_layout(&codes, &config, PLANE_P8), 0);
         expect_layout("no axes", &config, PLANE_AXES, vindex__model_layout(&model, &config, PLANE_AXES),
                       0);
+    }
+}
+
+static void layouts_of_p8_follow_axes_and_metric(void **state)
+{
+    (void)state;
+    static const uint32_t metrics[] = {VINDEX_L2, VINDEX_COSINE, VINDEX_IP};
+    for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
+        struct config config = base_config;
+        struct codes_record codes = example_codes;
+        bool is_ip = metrics[i] == VINDEX_IP;
+        config.metric = metrics[i];
+        for (codes.p = 8; codes.p <= MODEL_AXES_MAX; codes.p += 8) {
+            codes.n = 1 + 16 * codes.p - codes.p / 8;
+            struct plane_layout layout = vindex__codes_layout(&codes, &config, PLANE_P8);
+            assert_int_equal(layout.stride, 16 * (codes.p + (is_ip ? 4 : 0)) + 192);
+            assert_int_equal(p8_dim(codes.p, metrics[i]), codes.p + is_ip);
+            expect_layout("p8", &config, PLANE_P8, layout, (codes.n + 15) / 16);
+        }
     }
 }
 
@@ -595,11 +733,15 @@ int main(void)
         cmocka_unit_test(bent_fields_with_right_checksums_do_no_harm),
         cmocka_unit_test(segment_rules),
         cmocka_unit_test(model_rules),
+        cmocka_unit_test(models_without_plane_p8),
         cmocka_unit_test(codes_rules),
+        cmocka_unit_test(codes_without_plane_p8),
+        cmocka_unit_test(derived_records_with_reserved_bytes_are_refused),
         cmocka_unit_test(audits_rules),
         cmocka_unit_test(records_of_derived_planes_keep_what_they_hold),
         cmocka_unit_test(headers_of_every_plane),
         cmocka_unit_test(layouts_hold_every_entry_once),
+        cmocka_unit_test(layouts_of_p8_follow_axes_and_metric),
         cmocka_unit_test(newer_formats_are_unsupported),
         cmocka_unit_test(strides),
     };

@@ -155,8 +155,10 @@ static void count_codes(const struct part *part, vindex_stats *stats)
     const struct part_codes *codes = part->codes;
     if (!codes) return;
     stats->n_coded += part->n_live;
-    stats->n_blocks += codes->n_c4 + codes->n_c8;
-    stats->codes_bytes += blocks_bytes(codes->c4, codes->n_c4) + blocks_bytes(codes->c8, codes->n_c8);
+    stats->n_blocks += codes->n_c4 + codes->n_c8 + codes->n_p8;
+    stats->codes_bytes += blocks_bytes(codes->c4, codes->n_c4) +
+                          blocks_bytes(codes->c8, codes->n_c8) +
+                          blocks_bytes(codes->p8, codes->n_p8);
 }
 
 static void count_parts(const struct snapshot *snapshot, vindex_stats *stats)

@@ -203,7 +203,7 @@ static vindex_status read_codes(struct ingest *in, uint64_t seq, struct codes_re
 
 vindex_status vindex__codes_drop(struct ingest *in, uint64_t seq)
 {
-    static const enum plane planes[] = {PLANE_C4, PLANE_C8};
+    static const enum plane planes[] = {PLANE_C4, PLANE_C8, PLANE_P8};
     unsigned char key[8];
     struct codes_record record;
     bool is_there;
@@ -212,7 +212,7 @@ vindex_status vindex__codes_drop(struct ingest *in, uint64_t seq)
     bool is_known = st == VINDEX_OK;
     st = disown_if_damaged(in, st);
     if (st != VINDEX_OK || !is_there) return st;
-    for (size_t i = 0; i < 2 && is_known && st == VINDEX_OK; i++) {
+    for (size_t i = 0; i < sizeof planes / sizeof *planes && is_known && st == VINDEX_OK; i++) {
         struct plane_layout layout = vindex__codes_layout(&record, &in->config, planes[i]);
         st = delete_plane(in, record.nonce, planes[i], &layout);
     }
@@ -421,7 +421,8 @@ static bool is_current(const struct codes_record *codes, const struct segment_re
 {
     return codes->n == segment->n && memcmp(codes->segment, segment->nonce, NONCE_BYTES) == 0 &&
            memcmp(codes->model, coder->copy->model.nonce, NONCE_BYTES) == 0 &&
-           (codes->m == 0 || codes->m == coder->model.m);
+           (codes->m == 0 || codes->m == coder->model.m) &&
+           (codes->p == 0 || codes->p == coder->copy->model.p);
 }
 
 /* The next segment after *seq that lacks codes of the model; *seq 0: none. */

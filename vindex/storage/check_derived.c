@@ -3,7 +3,7 @@
  * block against its record. What FORMAT.md lets be out of date is passed over; what claims to be
  * current has to be whole.
  *
- * Of codes it verifies what needs no metric: sums, zeros where there is no element and no row,
+ * Of codes it verifies what needs no formula: sums, zeros where there is no element and no row,
  * factors within the bounds that error bands are made of. That codes stand for their rows is the
  * codec's to test.
  */
@@ -161,10 +161,18 @@ static const char *verify_c4(const struct walk *w, const void *context, const un
     return NULL;
 }
 
-static const char *verify_c8_row(const struct walk *w, const struct codes_record *codes,
-                                 const unsigned char *group, uint32_t r)
+/* A plane of 8-bit codes: c8 or p8. */
+struct codes8 {
+    const struct codes_record *codes;
+    uint32_t dim;    /* elements of a row */
+    uint32_t stride; /* of a group */
+    float bias_max;
+};
+
+static const char *verify_codes8_row(const struct codes8 *plane, const unsigned char *group,
+                                     uint32_t r)
 {
-    uint32_t dim = w->config.dim, n_lines = (dim + 3) / 4, sum = 0;
+    uint32_t dim = plane->dim, n_lines = (dim + 3) / 4, sum = 0;
     for (uint32_t line = 0; line < n_lines; line++) {
         const unsigned char *four = group + 64 * (size_t)line + 4 * (size_t)r;
         sum += (uint32_t)four[0] + four[1] + four[2] + four[3];
@@ -173,22 +181,22 @@ static const char *verify_c8_row(const struct walk *w, const struct codes_record
     }
     const unsigned char *factors = group + 64 * (size_t)n_lines + 4 * (size_t)r;
     float bias = load_f32(factors), scale = load_f32(factors + 64);
-    if (!(bias >= 0 && bias <= codes->c8_bias)) return "a bias is not within what the record says";
+    if (!(bias >= 0 && bias <= plane->bias_max)) return "a bias is not within what the record says";
     if (!(scale >= 0 && scale <= FLT_MAX)) return "a factor is not finite";
     return load_le32(factors + 128) == sum ? NULL : "a sum of codes is wrong";
 }
 
-static const char *verify_c8(const struct walk *w, const void *context, const unsigned char *groups,
-                             uint32_t first, uint32_t n)
+static const char *verify_codes8(const struct walk *w, const void *context,
+                                 const unsigned char *groups, uint32_t first, uint32_t n)
 {
-    const struct codes_record *codes = context;
-    size_t stride = c8_stride(w->config.dim);
+    const struct codes8 *plane = context;
+    (void)w;
     for (uint32_t i = 0; i < n; i++) {
-        const unsigned char *group = groups + i * stride;
-        uint32_t n_rows = group_rows(codes, first + GROUP_ROWS * i);
-        if (!padding_is_zero(group, stride, n_rows)) return "what pads a group is not zero";
+        const unsigned char *group = groups + (size_t)i * plane->stride;
+        uint32_t n_rows = group_rows(plane->codes, first + GROUP_ROWS * i);
+        if (!padding_is_zero(group, plane->stride, n_rows)) return "what pads a group is not zero";
         for (uint32_t r = 0; r < n_rows; r++) {
-            const char *wrong = verify_c8_row(w, codes, group, r);
+            const char *wrong = verify_codes8_row(plane, group, r);
             if (wrong) return wrong;
         }
     }
@@ -208,13 +216,17 @@ static vindex_status check_current(struct walk *w, const struct checked_segment 
     struct whose whose = {"codes of segment", segment->seq, codes->nonce};
     struct plane_layout c4 = vindex__codes_layout(codes, &w->config, PLANE_C4);
     struct plane_layout c8 = vindex__codes_layout(codes, &w->config, PLANE_C8);
+    struct plane_layout p8 = vindex__codes_layout(codes, &w->config, PLANE_P8);
+    struct codes8 of_c8 = {codes, w->config.dim, c8.stride, codes->c8_bias};
+    struct codes8 of_p8 = {codes, p8_dim(codes->p, w->config.metric), p8.stride, codes->p8_bias};
     if (codes->n != segment->record.n || (codes->m && codes->m != w->model.m) ||
-        ((codes->flags & CODES_C8) && c8.n_blocks == 0))
+        (codes->p && codes->p != w->model.p) || ((codes->flags & CODES_C8) && c8.n_blocks == 0))
         vindex__check_found(
             w, "codes of segment %llu: the record does not fit the segment or the model",
             (unsigned long long)segment->seq);
     vindex_status st = check_plane(w, &whose, PLANE_C4, &c4, verify_c4, codes);
-    return st == VINDEX_OK ? check_plane(w, &whose, PLANE_C8, &c8, verify_c8, codes) : st;
+    if (st == VINDEX_OK) st = check_plane(w, &whose, PLANE_C8, &c8, verify_codes8, &of_c8);
+    return st == VINDEX_OK ? check_plane(w, &whose, PLANE_P8, &p8, verify_codes8, &of_p8) : st;
 }
 
 static vindex_status check_codes(struct walk *w)

@@ -122,8 +122,10 @@ static vindex_status copy_arrays(struct blocks *blocks, const struct config *con
     struct model *model = &copy->model;
     *model = (struct model){.n_rows = record->n_rows,
                             .m = record->m,
+                            .p = record->p,
                             .clip = record->clip,
                             .energy = record->energy,
+                            .axes_norm = record->axes_norm,
                             .mean = arrays[0],
                             .scale = arrays[1],
                             .axes = arrays[2],
@@ -174,7 +176,7 @@ static bool codes_count(const struct codes_record *codes, const struct segment_r
 {
     return memcmp(codes->segment, segment->nonce, NONCE_BYTES) == 0 &&
            memcmp(codes->model, model->nonce, NONCE_BYTES) == 0 && codes->n == segment->n &&
-           (codes->m == 0 || codes->m == model->m);
+           (codes->m == 0 || codes->m == model->m) && (codes->p == 0 || codes->p == model->p);
 }
 
 vindex_status vindex__codes_acquire(struct bytes bytes, const struct segment_record *segment,
@@ -203,7 +205,8 @@ vindex_status vindex__codes_acquire(struct bytes bytes, const struct segment_rec
 uint32_t vindex__codes_blocks(const struct codes *codes, const struct config *config)
 {
     return vindex__codes_layout(&codes->record, config, PLANE_C4).n_blocks +
-           vindex__codes_layout(&codes->record, config, PLANE_C8).n_blocks;
+           vindex__codes_layout(&codes->record, config, PLANE_C8).n_blocks +
+           vindex__codes_layout(&codes->record, config, PLANE_P8).n_blocks;
 }
 
 static vindex_status lookup_plane(struct blocks *store, const struct config *config,
@@ -230,21 +233,29 @@ vindex_status vindex__codes_lookup(struct blocks *store, const struct config *co
                                    struct part_codes *part, bool *is_whole)
 {
     const struct codes_record *record = &codes->record;
-    uint32_t n_c4 = 0, n_c8 = 0;
+    uint32_t n_c4 = 0, n_c8 = 0, n_p8 = 0;
     *is_whole = true;
     vindex_status st = lookup_plane(store, config, record, PLANE_C4, blocks, &n_c4, is_whole);
     if (st == VINDEX_OK)
         st = lookup_plane(store, config, record, PLANE_C8, blocks + n_c4, &n_c8, is_whole);
-    if (n_c4 + n_c8 == 0) *is_whole = false;
+    if (st == VINDEX_OK)
+        st = lookup_plane(store, config, record, PLANE_P8, blocks + n_c4 + n_c8, &n_p8, is_whole);
+    if (n_c4 + n_c8 + n_p8 == 0) *is_whole = false;
     *part = (struct part_codes){.c4 = n_c4 ? blocks : NULL,
                                 .c8 = n_c8 ? blocks + n_c4 : NULL,
+                                .p8 = n_p8 ? blocks + n_c4 + n_c8 : NULL,
                                 .n_c4 = n_c4,
                                 .n_c8 = n_c8,
+                                .n_p8 = n_p8,
                                 .whole = record->flags & CODES_WHOLE,
                                 .is_signed = record->flags & CODES_SIGNED,
                                 .c8_error = record->c8_error,
                                 .c8_size = record->c8_size,
                                 .c8_bias = record->c8_bias,
+                                .p8_error = record->p8_error,
+                                .p8_size = record->p8_size,
+                                .p8_bias = record->p8_bias,
+                                .p8_drift = record->p8_drift,
                                 .record = codes};
     return st;
 }
@@ -267,10 +278,12 @@ vindex_status vindex__codes_are_whole(struct blocks *store, const struct config 
                                       const struct codes_record *record, bool checksum,
                                       bool *is_whole)
 {
+    static const enum plane planes[] = {PLANE_C4, PLANE_C8, PLANE_P8};
+    vindex_status st = VINDEX_OK;
     *is_whole = true;
-    vindex_status st = plane_is_whole(store, config, record, PLANE_C4, checksum, is_whole);
-    return st == VINDEX_OK ? plane_is_whole(store, config, record, PLANE_C8, checksum, is_whole)
-                           : st;
+    for (size_t i = 0; i < sizeof planes / sizeof *planes && st == VINDEX_OK; i++)
+        st = plane_is_whole(store, config, record, planes[i], checksum, is_whole);
+    return st;
 }
 
 static vindex_status verify_blocks(const struct config *config, const struct block *blocks,
@@ -287,6 +300,7 @@ vindex_status vindex__codes_verify(const struct config *config, const struct par
     if (atomic_load_explicit(&part->record->is_verified, memory_order_acquire)) return VINDEX_OK;
     vindex_status st = verify_blocks(config, part->c4, part->n_c4);
     if (st == VINDEX_OK) st = verify_blocks(config, part->c8, part->n_c8);
+    if (st == VINDEX_OK) st = verify_blocks(config, part->p8, part->n_p8);
     if (st == VINDEX_OK)
         atomic_store_explicit(&part->record->is_verified, true, memory_order_release);
     return st;

@@ -316,14 +316,23 @@ static bool axes_are_valid(uint32_t m)
 }
 
 static const struct field model_fields[] = {
-    NAME(8, model_record, nonce), U64(24, model_record, n_rows), U32(32, model_record, m),
-    F32(36, model_record, clip),  F32(40, model_record, energy), ZERO32(44),
+    NAME(8, model_record, nonce),     U64(24, model_record, n_rows),
+    U32(32, model_record, m),         F32(36, model_record, clip),
+    F32(40, model_record, energy),    U32(44, model_record, p),
+    F32(48, model_record, axes_norm), ZERO32(52),
 };
 
 void vindex__model_encode(const struct model_record *model, unsigned char out[RECORD_MODEL_BYTES])
 {
     put_fields(model_fields, N_FIELDS(model_fields), model, out);
     head_seal(KIND_MODEL, out, RECORD_MODEL_BYTES);
+}
+
+/* Axes that are all but orthonormal: a matrix of them stretches by next to nothing. */
+static bool p8_axes_are_valid(const struct model_record *m)
+{
+    if (!axes_are_valid(m->p) || m->p > m->m) return false;
+    return m->p ? m->axes_norm >= 1 && m->axes_norm < 2 : m->axes_norm == 0;
 }
 
 vindex_status vindex__model_decode(struct bytes record, struct model_record *model)
@@ -334,7 +343,8 @@ vindex_status vindex__model_decode(struct bytes record, struct model_record *mod
 
     bool is_zero = get_fields(model_fields, N_FIELDS(model_fields), r, model);
     if (!is_zero || record.size != RECORD_MODEL_BYTES || !axes_are_valid(model->m) ||
-        !is_size(model->clip) || model->clip == 0 || !(model->energy >= 0 && model->energy <= 1))
+        !is_size(model->clip) || model->clip == 0 || !(model->energy >= 0 && model->energy <= 1) ||
+        !p8_axes_are_valid(model))
         return vindex__corrupt("the model record holds values outside the format's ranges");
     return VINDEX_OK;
 }
@@ -344,7 +354,10 @@ static const struct field codes_fields[] = {
     NAME(40, codes_record, model),   U32(56, codes_record, n),
     U32(60, codes_record, m),        U32(64, codes_record, flags),
     F32(68, codes_record, c8_error), F32(72, codes_record, c8_size),
-    F32(76, codes_record, c8_bias),
+    F32(76, codes_record, c8_bias),  U32(80, codes_record, p),
+    F32(84, codes_record, p8_error), F32(88, codes_record, p8_size),
+    F32(92, codes_record, p8_bias),  F32(96, codes_record, p8_drift),
+    ZERO32(100),
 };
 
 void vindex__codes_encode(const struct codes_record *codes, unsigned char out[RECORD_CODES_BYTES])
@@ -364,15 +377,24 @@ static bool c8_is_valid(const struct codes_record *c)
     return is_size(c->c8_error) && is_size(c->c8_size) && is_size(c->c8_bias);
 }
 
+static bool p8_is_valid(const struct codes_record *c)
+{
+    const float facts[] = {c->p8_error, c->p8_size, c->p8_bias, c->p8_drift};
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
+        if (c->p ? !is_size(facts[i]) : facts[i] != 0) return false;
+    return axes_are_valid(c->p);
+}
+
 vindex_status vindex__codes_decode(struct bytes record, struct codes_record *codes)
 {
     const unsigned char *r = record.data;
     vindex_status st = head_check(KIND_CODES, record, RECORD_CODES_BYTES);
     if (st != VINDEX_OK) return st;
 
-    get_fields(codes_fields, N_FIELDS(codes_fields), r, codes);
-    if (record.size != RECORD_CODES_BYTES || codes->n == 0 || codes->n > SEGMENT_ROWS_MAX ||
-        !axes_are_valid(codes->m) || !c8_is_valid(codes))
+    bool is_zero = get_fields(codes_fields, N_FIELDS(codes_fields), r, codes);
+    if (!is_zero || record.size != RECORD_CODES_BYTES || codes->n == 0 ||
+        codes->n > SEGMENT_ROWS_MAX || !axes_are_valid(codes->m) || !c8_is_valid(codes) ||
+        !p8_is_valid(codes))
         return vindex__corrupt("a codes record holds values outside the format's ranges");
     return VINDEX_OK;
 }
@@ -443,6 +465,8 @@ struct plane_layout vindex__codes_layout(const struct codes_record *codes,
     if (plane == PLANE_C4 && codes->m) return layout_of(n_groups, c4_stride(codes->m), GROUP_ROWS);
     if (plane == PLANE_C8 && (codes->flags & CODES_C8))
         return layout_of(n_groups, c8_stride(config->dim), GROUP_ROWS);
+    if (plane == PLANE_P8 && codes->p)
+        return layout_of(n_groups, p8_stride(codes->p, config->metric), GROUP_ROWS);
     return layout_of(0, 0, GROUP_ROWS);
 }
 
@@ -504,6 +528,10 @@ static struct plane_rule rule_of(uint16_t plane, const struct config *config)
         return (struct plane_rule){c4_stride(8), c4_stride(MODEL_AXES_MAX), 64, n_groups,
                                    GROUP_ROWS};
     case PLANE_C8: return (struct plane_rule){c8, c8, 1, c8 ? n_groups : 0, GROUP_ROWS};
+    case PLANE_P8: /* 8 axes are 2 lines */
+        return (struct plane_rule){p8_stride(8, config->metric),
+                                   p8_stride(MODEL_AXES_MAX, config->metric), 128, n_groups,
+                                   GROUP_ROWS};
     default: return none;
     }
 }

@@ -17,7 +17,7 @@ struct config {
     uint32_t format;
     uint32_t dim;
     uint32_t type;   /* vindex_type */
-    uint32_t metric; /* vindex_metric; storage only keeps it */
+    uint32_t metric; /* vindex_metric; storage looks at it for the width of plane p8 alone */
     uint32_t layout;
     float recall;
     uint32_t seal_rows;
@@ -101,8 +101,8 @@ struct audits_record {
     uint32_t version;
 };
 
-#define RECORD_MODEL_BYTES 48u
-#define RECORD_CODES_BYTES 80u
+#define RECORD_MODEL_BYTES 56u
+#define RECORD_CODES_BYTES 104u
 #define RECORD_AUDITS_BYTES 64u
 #define RECORD_CONFIG_BYTES 56u
 #define RECORD_STATE_BYTES 64u
@@ -159,7 +159,7 @@ struct plane_layout {
 /** plane: MEAN, SCALE, AXES or DEVIATION. */
 struct plane_layout vindex__model_layout(const struct model_record *model, const struct config *config,
                                          enum plane plane);
-/** plane: C4 or C8; not there where the record says so, or where a block could not hold one group. */
+/** plane: C4, C8 or P8; not there where the record says so, or where a block could not hold one group. */
 struct plane_layout vindex__codes_layout(const struct codes_record *codes, const struct config *config,
                                          enum plane plane);
 /** Of plane AUDITS. */
@@ -185,6 +185,16 @@ static inline uint32_t c8_stride(uint32_t dim)
 {
     uint32_t stride = 64 * ((dim + 3) / 4) + 192;
     return stride <= BLOCK_PAYLOAD_BYTES ? stride : 0;
+}
+/** Elements of a row in plane p8: its projections on p axes, and under ip what lies outside of them. */
+static inline uint32_t p8_dim(uint32_t p, uint32_t metric)
+{
+    return metric == VINDEX_IP ? p + 1 : p;
+}
+/** Bytes of a group of plane p8; every p up to MODEL_AXES_MAX fits. */
+static inline uint32_t p8_stride(uint32_t p, uint32_t metric)
+{
+    return 64 * ((p8_dim(p, metric) + 3) / 4) + 192;
 }
 /** Bytes of an audit: with its query, or without where a block could not hold it (dim > 65258). */
 static inline uint32_t audit_stride(uint32_t dim)
