@@ -154,6 +154,37 @@ struct vkern_c8_facts {
  */
 bool vkern_c8_encode(const struct vkern_model *model, const float *rows, size_t n, void *groups,
                      struct vkern_c8_facts *facts);
+
+/**
+ * The same in parts, on any threads: the range of all rows, then the groups of each part (whole
+ * groups, but for the last part), then the facts, from what was met in all parts. The bytes are
+ * those of one call.
+ */
+struct vkern_c8_range {
+    bool whole;    /* all elements seen are integers in -128..255 */
+    int low, high; /* where whole: the least and the largest of them and 0 */
+};
+#define VKERN_C8_RANGE_INIT                                                                        \
+    {                                                                                              \
+        .whole = true                                                                              \
+    }
+/** Largest of what rows have; starts as zeros. */
+struct vkern_c8_extremes {
+    double error, size, step;
+    float bias;
+};
+/** Widen the range; stops at a row that is not whole. */
+void vkern_c8_look(const float *rows, size_t n, size_t dim, struct vkern_c8_range *range);
+void vkern_c8_join_ranges(struct vkern_c8_range *range, const struct vkern_c8_range *other);
+void vkern_c8_encode_part(const struct vkern_model *model, const struct vkern_c8_range *range,
+                          const float *rows, size_t n, void *groups,
+                          struct vkern_c8_extremes *extremes);
+void vkern_c8_join_extremes(struct vkern_c8_extremes *extremes,
+                            const struct vkern_c8_extremes *other);
+/** What vkern_c8_encode answers. */
+bool vkern_c8_conclude(const struct vkern_model *model, const struct vkern_c8_range *range,
+                       const struct vkern_c8_extremes *extremes, struct vkern_c8_facts *facts);
+
 size_t vkern_c4_scratch(const struct vkern_model *model);
 void vkern_c4_encode(const struct vkern_model *model, const struct vkern_tile *tile,
                      const float *rows, size_t n, float *scratch, void *groups);

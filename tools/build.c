@@ -34,7 +34,8 @@ static const struct flag flags[] = {
     {"ids", 0, "FILE", NULL,
      "ids of the rows (ivecs, ibin, npy); default: the input's, or 0, 1, 2, ..."},
     {"max-memory", 0, "BYTES", NULL, "memory for the rows being read, as in 64M (default 32M)"},
-    {"threads", 0, "N", NULL, "2: read and unpack the input on a thread of its own (default 1)"},
+    {"threads", 0, "N", NULL,
+     "2 and more: read the input on a thread of its own, share the encoding (default 1)"},
     {"force", 'f', NULL, NULL, "replace an index that is there"},
     {"json", 0, NULL, NULL, "print the summary as one JSON object"},
     {NULL, 0, NULL, NULL, NULL},
@@ -49,7 +50,7 @@ struct build {
     struct id_table given_ids; /* --ids */
     struct feed *feed;
     struct pump *pump; /* over the feed */
-    bool reads_ahead;
+    uint32_t n_threads;
     vindex *index;
     vindex_writer *writer;
     uint64_t n_rows;
@@ -120,7 +121,7 @@ static vindex_status parse_options(const struct arguments *arguments, struct bui
         st = arguments_count(arguments, "seal-bytes", 1, 1 << 24, &seal_bytes, fault);
     if (st == VINDEX_OK) st = arguments_bytes(arguments, "max-memory", &build->memory_bytes, fault);
     if (st == VINDEX_OK) st = arguments_count(arguments, "threads", 1, 1024, &n_threads, fault);
-    build->reads_ahead = n_threads > 1;
+    build->n_threads = (uint32_t)n_threads;
     build->options.seal_rows = (uint32_t)seal_rows;
     build->options.seal_bytes = seal_bytes;
     return st;
@@ -247,9 +248,9 @@ static vindex_status insert_inputs(const struct arguments *arguments, struct bui
         }
         if (st == VINDEX_OK) {
             st = feed_target(build->feed, build->options.type, build->memory_bytes,
-                             build->reads_ahead ? 2 : 1, fault);
+                             build->n_threads > 1 ? 2 : 1, fault);
         }
-        if (st == VINDEX_OK) st = pump_open(build->feed, build->reads_ahead, &build->pump, fault);
+        if (st == VINDEX_OK) st = pump_open(build->feed, build->n_threads > 1, &build->pump, fault);
         if (st == VINDEX_OK) st = insert_feed(build, path, progress, fault);
     }
     if (st == VINDEX_OK && build->given_ids.ids != NULL &&
@@ -278,8 +279,9 @@ static vindex_status fill_index(const struct arguments *arguments, struct build 
     if (st != VINDEX_OK) return st;
     build->writer = NULL; /* the commit freed it */
     progress_begin(&progress, "optimizing");
-    st = library_check(vindex_optimize(build->index, 0, progress_library, &progress), build->target,
-                       fault);
+    st = library_check(vindex_optimize(build->index, VINDEX_OPTIMIZE_THREADS(build->n_threads),
+                                       progress_library, &progress),
+                       build->target, fault);
     progress_end(&progress);
     return st;
 }

@@ -12,6 +12,7 @@
 static const struct flag flags[] = {
     {"all", 0, NULL, NULL,
      "rewrite every segment that is not full and live, and train anew, not only what is due"},
+    {"threads", 0, "N", NULL, "threads that share the encoding (default 1)"},
     {"queries", 'q', "FILE", NULL,
      "learn from these queries what each recall target needs; 300 prove up to 0.99"},
     {"limit", 0, "N", NULL, "take the first N of them (default: all)"},
@@ -64,12 +65,15 @@ static vindex_status optimize(const struct arguments *arguments, vindex *index, 
                               struct output *out, struct fault *fault)
 {
     uint32_t option = arguments_has(arguments, "all") ? VINDEX_OPTIMIZE_ALL : 0;
+    uint64_t n_threads = 1;
     int64_t began_ns = clock_ns();
     struct progress progress;
     vindex_stats before, after;
-    vindex_status st = library_stat(index, path, &before, fault);
+    vindex_status st = arguments_count(arguments, "threads", 1, 1024, &n_threads, fault);
 
+    if (st == VINDEX_OK) st = library_stat(index, path, &before, fault);
     if (st != VINDEX_OK) return st;
+    option |= VINDEX_OPTIMIZE_THREADS(n_threads);
     progress_begin(&progress, "optimizing");
     st = library_check(vindex_optimize(index, option, progress_library, &progress), path, fault);
     progress_end(&progress);

@@ -4,8 +4,9 @@
  *     bench_ingest insert [ROWS DIM RUNS]   one commit (default 100000 x 384, 5 runs)
  *     bench_ingest build [GIB DIM]          one writer, rows generated in pieces; peak of the heap (RssAnon)
  *     bench_ingest open [ROWS DIM RUNS]     vindex_open, and up to the first answer of a tiny query
- *     bench_ingest codes INDEX              train and encode an index that is there (and keep the result): seconds, rows a
- *                                           second, bytes a row of each plane
+ *     bench_ingest codes INDEX [THREADS [RUNS]]  train and encode an index that is there (and keep the result): seconds, rows a
+ *                                           second, bytes a row of each plane. Several numbers of threads (1,2) take
+ *                                           turns, RUNS times (default 1).
  *
  * Files go to TMPDIR (default /tmp). Each figure comes with a plain write + fdatasync of the same bytes in the same
  * run: the floor.
@@ -251,6 +252,7 @@ static vindex_status put_model(struct ingest *ingest, void *trained)
 }
 
 struct encoding {
+    struct pool *pool;
     uint64_t after, n;
     bool more;
 };
@@ -258,6 +260,7 @@ struct encoding {
 static vindex_status encode(struct ingest *ingest, void *context)
 {
     struct encoding *e = context;
+    vindex__ingest_set_pool(ingest, e->pool);
     return vindex__ingest_encode(ingest, UINT64_C(64) << 20, &e->after, &e->n, &e->more);
 }
 
@@ -269,7 +272,8 @@ static uint64_t plane_bytes(const struct block *blocks, uint32_t n)
     return size;
 }
 
-static void print_planes(struct store *store, double seconds, double cpu_s)
+/* Bytes a row of each plane; returns the number of rows with codes. */
+static uint64_t print_planes(struct store *store)
 {
     struct session session;
     const struct snapshot *snapshot;
@@ -284,28 +288,60 @@ static void print_planes(struct store *store, double seconds, double cpu_s)
         c8 += plane_bytes(part->codes->c8, part->codes->n_c8);
         p8 += plane_bytes(part->codes->p8, part->codes->n_p8);
     }
-    printf("%llu rows encoded in %.3f s (%.3f s of CPU): %.0f rows/s (%.0f), 1 thread, commits included; "
-           "bytes a row: c4 %.1f, c8 %.1f, p8 %.1f\n",
-           (unsigned long long)n, seconds, cpu_s, (double)n / seconds, (double)n / cpu_s, n ? (double)c4 / (double)n : 0,
-           n ? (double)c8 / (double)n : 0, n ? (double)p8 / (double)n : 0);
+    printf("%llu rows with codes; bytes a row: c4 %.1f, c8 %.1f, p8 %.1f\n", (unsigned long long)n,
+           n ? (double)c4 / (double)n : 0, n ? (double)c8 / (double)n : 0,
+           n ? (double)p8 / (double)n : 0);
     vindex__snapshot_release(store, &session, snapshot);
     vindex__session_close(store, &session);
+    return n;
 }
 
-static void bench_codes(const char *index)
+/* The threads a run uses are started within its time. */
+static void encode_all(struct store *store, const struct trained *trained, uint32_t n_threads,
+                       double *seconds, double *cpu_s)
 {
-    struct store *store = NULL;
-    struct trained trained;
     struct encoding encoding = {.more = true};
-    CHECK(vindex__store_open(index, false, &store));
-    train_on(store, &trained);
-    write_once(store, put_model, &trained);
-    vindex__trained_free(&trained);
+    write_once(store, put_model, (void *)(uintptr_t)trained);
     int64_t start = vindex__now_ns();
-    double cpu_s = cpu_seconds();
+    *cpu_s = cpu_seconds();
+    if (n_threads > 1) CHECK(vindex__pool_open(n_threads, &encoding.pool));
     while (encoding.more)
         write_once(store, encode, &encoding);
-    print_planes(store, seconds_since(start), cpu_seconds() - cpu_s);
+    vindex__pool_close(encoding.pool);
+    *seconds = seconds_since(start);
+    *cpu_s = cpu_seconds() - *cpu_s;
+}
+
+enum { COUNTS_MAX = 8, RUNS_MAX = 64 };
+
+static int parse_counts(const char *list, uint32_t counts[COUNTS_MAX])
+{
+    int n = 0;
+    for (char *end; *list && n < COUNTS_MAX; list = *end ? end + 1 : end)
+        counts[n++] = (uint32_t)strtoul(list, &end, 10);
+    return n;
+}
+
+static void bench_codes(const char *index, const char *threads, int runs)
+{
+    static double seconds[COUNTS_MAX][RUNS_MAX], cpu_s[COUNTS_MAX][RUNS_MAX];
+    uint32_t counts[COUNTS_MAX];
+    int n_counts = parse_counts(threads, counts);
+    struct store *store = NULL;
+    struct trained trained;
+    if (runs > RUNS_MAX) runs = RUNS_MAX;
+    CHECK(vindex__store_open(index, false, &store));
+    train_on(store, &trained);
+    for (int run = 0; run < runs; run++)
+        for (int i = 0; i < n_counts; i++)
+            encode_all(store, &trained, counts[i], &seconds[i][run], &cpu_s[i][run]);
+    vindex__trained_free(&trained);
+    double n = (double)print_planes(store);
+    for (int i = 0; i < n_counts; i++) {
+        double s = median(seconds[i], runs), c = median(cpu_s[i], runs);
+        printf("%u threads: encoded in %.3f s (%.3f..%.3f; %.3f s of CPU): %.0f rows/s, commits included, median of %d\n",
+               counts[i], s, seconds[i][0], seconds[i][runs - 1], c, n / s, runs);
+    }
     vindex__store_close(store);
 }
 
@@ -322,9 +358,9 @@ int main(int argc, char **argv)
         bench_open(argc > 2 ? strtoul(argv[2], NULL, 10) : 1000000,
                    argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 128, argc > 4 ? atoi(argv[4]) : 21);
     else if (strcmp(what, "codes") == 0 && argc > 2)
-        bench_codes(argv[2]);
+        bench_codes(argv[2], argc > 3 ? argv[3] : "1", argc > 4 ? atoi(argv[4]) : 1);
     else {
-        fprintf(stderr, "usage: bench_ingest insert|build|open|codes INDEX\n");
+        fprintf(stderr, "usage: bench_ingest insert|build|open|codes INDEX [THREADS [RUNS]]\n");
         return 2;
     }
     clean_up();

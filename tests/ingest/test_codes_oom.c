@@ -25,12 +25,11 @@ static vindex *create(const float *rows)
     return index;
 }
 
-static void training_and_encoding_survive_without_memory(void **state)
+static void survive_without_memory(uint32_t flags)
 {
-    (void)state;
     float *rows = helper_rows(ROWS, DIM, 1, false);
     vindex *index = create(rows);
-    assert_int_equal(vindex_optimize(index, 0, NULL, NULL),
+    assert_int_equal(vindex_optimize(index, flags, NULL, NULL),
                      VINDEX_OK); /* what is set up once, is */
     vindex_close(index);
     uint64_t n = 0, live = vindex__mem_live_bytes(), n_failed = 0;
@@ -39,7 +38,7 @@ static void training_and_encoding_survive_without_memory(void **state)
         struct codes_found found;
         index = create(rows);
         vindex__mem_fail_after(n);
-        st = vindex_optimize(index, 0, NULL, NULL);
+        st = vindex_optimize(index, flags, NULL, NULL);
         vindex__mem_fail_after(0);
         if (st != VINDEX_OK && st != VINDEX_NOMEM)
             fail_msg("allocation %llu failed and %s came of it: %s", (unsigned long long)n,
@@ -59,20 +58,33 @@ static void training_and_encoding_survive_without_memory(void **state)
 
     index = create(rows);
     vindex__mem_fail_after(60);
-    assert_int_equal(vindex_optimize(index, 0, NULL, NULL), VINDEX_NOMEM);
+    assert_int_equal(vindex_optimize(index, flags, NULL, NULL), VINDEX_NOMEM);
     vindex__mem_fail_after(0);
     struct codes_found found;
-    assert_int_equal(vindex_optimize(index, 0, NULL, NULL), VINDEX_OK);
+    assert_int_equal(vindex_optimize(index, flags, NULL, NULL), VINDEX_OK);
     helper_check_codes(index, &found);
     assert_int_equal(found.n_rows, ROWS);
     vindex_close(index);
     free(rows);
 }
 
+static void training_and_encoding_survive_without_memory(void **state)
+{
+    (void)state;
+    survive_without_memory(0);
+}
+
+static void threads_survive_without_memory(void **state)
+{
+    (void)state;
+    survive_without_memory(VINDEX_OPTIMIZE_THREADS(3));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(training_and_encoding_survive_without_memory),
+        cmocka_unit_test(threads_survive_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

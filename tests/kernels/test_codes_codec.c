@@ -280,6 +280,42 @@ static void make_query(const struct set *set, enum kind kind, size_t which, floa
         }
 }
 
+/* In parts of a group, the last ones first: the bytes and facts of one call. */
+static void check_parts(const struct set *set, const unsigned char *groups,
+                        const struct vkern_c8_facts *facts)
+{
+    enum { PART = VKERN_GROUP };
+    const size_t dim = set->model.dim, group_bytes = vkern_c8_group_bytes(dim);
+    const size_t size = vkern_groups(set->n) * group_bytes;
+    unsigned char *parts = malloc(size);
+    struct vkern_c8_range range = VKERN_C8_RANGE_INIT;
+    struct vkern_c8_extremes extremes = {0, 0, 0, 0};
+    struct vkern_c8_facts joined;
+
+    assert_non_null(parts);
+    memset(parts, 0xdd, size);
+    for (size_t at = (set->n - 1) / PART * PART, left = set->n - at;; at -= PART, left = PART) {
+        struct vkern_c8_range one = VKERN_C8_RANGE_INIT;
+        vkern_c8_look(set->rows + at * dim, left, dim, &one);
+        vkern_c8_join_ranges(&range, &one);
+        if (at == 0) break;
+    }
+    for (size_t at = (set->n - 1) / PART * PART, left = set->n - at;; at -= PART, left = PART) {
+        struct vkern_c8_extremes one = {0, 0, 0, 0};
+        vkern_c8_encode_part(&set->model, &range, set->rows + at * dim, left,
+                             parts + at / VKERN_GROUP * group_bytes, &one);
+        vkern_c8_join_extremes(&extremes, &one);
+        if (at == 0) break;
+    }
+    assert_true(vkern_c8_conclude(&set->model, &range, &extremes, &joined));
+    assert_memory_equal(parts, groups, size);
+    assert_int_equal(joined.whole, facts->whole);
+    assert_int_equal(joined.is_signed, facts->is_signed);
+    assert_true(joined.error == facts->error && joined.size == facts->size &&
+                joined.bias_max == facts->bias_max);
+    free(parts);
+}
+
 static void check_kind(enum kind kind, enum vkern_metric metric, size_t n, size_t dim)
 {
     struct set set = set_open(kind, metric, n, dim);
@@ -292,6 +328,7 @@ static void check_kind(enum kind kind, enum vkern_metric metric, size_t n, size_
     assert_int_equal(facts.whole, kind == BYTES || kind == SIGNED_BYTES || kind == ZERO_ROWS ||
                                       (facts.whole && kind == MIXED_BYTES && n * dim < 16));
     check_c8_rows(&set, &facts, groups);
+    check_parts(&set, groups, &facts);
     assert_int_equal(groups[vkern_groups(n) * vkern_c8_group_bytes(dim)], 0xee);
     for (size_t which = 0; which < 6; which++) {
         make_query(&set, kind, which, query);

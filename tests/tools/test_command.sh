@@ -236,6 +236,9 @@ expect 2 'needs --truth' "$vindex" eval base.vdx -q queries.csv
 
 expect 0 '500 rows' "$vindex" optimize base.vdx --all
 expect 0 '"rows":500' "$vindex" optimize base.vdx --json
+expect 0 '"rows":500' "$vindex" optimize base.vdx --all --threads 2 --json
+expect 2 'expected' "$vindex" optimize base.vdx --threads 0
+expect 2 'expected' "$vindex" optimize base.vdx --threads 1025
 expect 0 'sound' "$vindex" check base.vdx
 expect 3 'No such file' "$vindex" check missing.vdx
 expect 4 'base.csv' "$vindex" check base.csv

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/status.h"
+#include "base/threads.h"
 #include "ingest/ingest.h"
 #include "ingest/train.h"
 #include "storage/check.h"
@@ -241,6 +242,7 @@ struct upkeep {
     bool all;
     vindex_progress_fn *progress;
     void *context;
+    struct pool *pool; /* NULL: the calling thread alone */
     uint64_t done, total; /* segments looked at: each may be rewritten and encoded */
     bool more;
     uint64_t after; /* segments up to this one are encoded */
@@ -269,7 +271,10 @@ static vindex_status take_step(struct upkeep *u, step_fn *step)
     struct ingest *ingest = NULL;
     vindex_status st = vindex__session_open(u->index->store, true, &session);
     if (st == VINDEX_OK) st = vindex__ingest_begin(&session, &ingest);
-    if (st == VINDEX_OK) st = step(u, ingest);
+    if (st == VINDEX_OK) {
+        vindex__ingest_set_pool(ingest, u->pool);
+        st = step(u, ingest);
+    }
     if (st == VINDEX_OK) st = vindex__ingest_commit(ingest);
     if (st != VINDEX_OK && session.catalog) catalog_rollback(session.catalog);
     vindex__ingest_free(ingest);
@@ -346,26 +351,45 @@ static vindex_status train(struct upkeep *u)
     return st;
 }
 
+static vindex_status do_upkeep(struct upkeep *u)
+{
+    vindex_status st = take_step(u, repair_step); /* before a snapshot could refuse what is damaged */
+    if (st == VINDEX_OK) st = count_segments(u->index, &u->total);
+    u->total *= 2;
+    if (st == VINDEX_OK) st = take_steps(u, maintain_step);
+    if (st == VINDEX_OK) st = train(u);
+    if (st == VINDEX_OK) st = take_steps(u, encode_step);
+    if (st == VINDEX_OK) st = vindex__optimize_audits(u->index, u->progress, u->context);
+    if (st == VINDEX_OK && u->progress) u->progress(u->context, u->total, u->total);
+    return st;
+}
+
+#define THREADS_BITS VINDEX_OPTIMIZE_THREADS(0xffff)
+#define THREADS_MAX 1024u /* as of a search */
+
+static vindex_status check_optimize(const vindex *index, uint32_t flags, uint32_t n_threads)
+{
+    if (!index) return vindex__fail(VINDEX_INVALID, "vindex_optimize: the index is NULL");
+    if (flags & ~(VINDEX_OPTIMIZE_ALL | THREADS_BITS))
+        return vindex__fail(VINDEX_UNSUPPORTED, "optimize flags 0x%x are unknown", flags);
+    if (n_threads > THREADS_MAX)
+        return vindex__fail(VINDEX_INVALID, "n_threads %u is outside 0..%u", n_threads, THREADS_MAX);
+    if (vindex__store_readonly(index->store))
+        return vindex__fail(VINDEX_READONLY, "the index was opened for reading only");
+    return vindex__store_check_fork(index->store);
+}
+
 vindex_status vindex_optimize(vindex *index, uint32_t flags, vindex_progress_fn *progress,
                               void *context)
 {
+    uint32_t n_threads = (flags & THREADS_BITS) >> 8;
     struct upkeep u = {.index = index,
                        .all = flags & VINDEX_OPTIMIZE_ALL,
                        .progress = progress,
                        .context = context};
-    if (!index) return vindex__fail(VINDEX_INVALID, "vindex_optimize: the index is NULL");
-    if (flags & ~VINDEX_OPTIMIZE_ALL)
-        return vindex__fail(VINDEX_UNSUPPORTED, "optimize flags 0x%x are unknown", flags);
-    if (vindex__store_readonly(index->store))
-        return vindex__fail(VINDEX_READONLY, "the index was opened for reading only");
-    vindex_status st = vindex__store_check_fork(index->store);
-    if (st == VINDEX_OK) st = take_step(&u, repair_step); /* before a snapshot could refuse what is damaged */
-    if (st == VINDEX_OK) st = count_segments(index, &u.total);
-    u.total *= 2;
-    if (st == VINDEX_OK) st = take_steps(&u, maintain_step);
-    if (st == VINDEX_OK) st = train(&u);
-    if (st == VINDEX_OK) st = take_steps(&u, encode_step);
-    if (st == VINDEX_OK) st = vindex__optimize_audits(index, progress, context);
-    if (st == VINDEX_OK && progress) progress(context, u.total, u.total);
+    vindex_status st = check_optimize(index, flags, n_threads);
+    if (st == VINDEX_OK && n_threads > 1) st = vindex__pool_open(n_threads, &u.pool);
+    if (st == VINDEX_OK) st = do_upkeep(&u);
+    vindex__pool_close(u.pool);
     return st;
 }

@@ -340,6 +340,8 @@ VINDEX_API void vindex_writer_abort(vindex_writer *writer);
 typedef int vindex_progress_fn(void *context, uint64_t done, uint64_t total);
 
 #define VINDEX_OPTIMIZE_ALL 1u /* rewrite every segment that is not full and live, not only those due */
+/** Threads that share the encoding, 0..1024, in bits 8..23 of the flags; 0 = the calling thread alone. */
+#define VINDEX_OPTIMIZE_THREADS(n) ((uint32_t)(n) << 8)
 
 /**
  * Do the maintenance that is due: seal the tail, rewrite segments with more than 25 % dead rows, merge
@@ -347,7 +349,13 @@ typedef int vindex_progress_fn(void *context, uint64_t done, uint64_t total);
  * (mean, scale, principal axes; again once the rows have doubled, or with VINDEX_OPTIMIZE_ALL), encode the segments that
  * lack codes, and audit rows of the index and the queries kept, so that targets below 1 can be planned.
  * Its own write transactions, one per step: interrupting it loses nothing.
- * @return VINDEX_OK, BUSY, CANCELLED, READONLY, IO, FULL, NOMEM, CORRUPT.
+ *
+ * @param flags     VINDEX_OPTIMIZE_ALL, VINDEX_OPTIMIZE_THREADS(n), both with |, or 0. Threads are started by the call and
+ *                  end with it; each takes (3 dim + axes) KiB while rows are encoded. The codes made are the same
+ *                  for any number of them; the rest is the calling thread's work.
+ * @param progress  called by the calling thread; may be NULL.
+ * @return VINDEX_OK, INVALID (more than 1024 threads), UNSUPPORTED (flags), BUSY, CANCELLED, READONLY, IO, FULL, NOMEM,
+ *         CORRUPT, MISUSE (after fork).
  */
 VINDEX_API vindex_status vindex_optimize(vindex *index, uint32_t flags, vindex_progress_fn *progress,
                                          void *context);

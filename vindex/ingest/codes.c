@@ -1,7 +1,7 @@
 /*
  * codes.c - the derived planes: the model they are relative to, the codes of each segment, and the audits, as
  * records and blocks (FORMAT.md 2, 3, 4a). Each is written under a nonce of its own and never changed: a new one replaces the
- * old one's record and deletes its blocks in the same commit.
+ * old one's record and deletes its blocks in the same commit. How rows become codes is encode.c.
  *
  * Nothing here is needed to answer a query: a segment without codes of the current model is searched without.
  */
@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/status.h"
+#include "ingest/encode.h"
 #include "ingest/internal.h"
 #include "ingest/train.h"
 #include "storage/derived.h"
@@ -221,18 +222,11 @@ vindex_status vindex__codes_drop(struct ingest *in, uint64_t seq)
 
 /* ---- codes: make ------------------------------------------------------------------------------------------ */
 
-/*
- * What encoding needs, kept for the transaction: the model, rows in f32, groups. At most 32 MiB of rows (f16 rows of a whole segment) and
- * half as much of groups.
- */
+/* What making codes needs, kept for the transaction. Groups take dim + m / 2 + 16 bytes a row. */
 struct coder {
     struct model_copy *copy; /* NULL: there is no model */
-    struct vkern_model model;
-    float *rows; /* [rows_capacity] floats */
-    size_t rows_capacity;
-    unsigned char *groups;
-    size_t groups_capacity;
-    float *scratch;
+    struct encoder *encoder; /* NULL: nor planes for it to fill */
+    struct groups groups;
     const unsigned char **blocks; /* of the segment being encoded */
     size_t blocks_capacity;
 };
@@ -241,13 +235,33 @@ void vindex__coder_forget(struct ingest *in)
 {
     struct coder *coder = in->coder;
     if (!coder) return;
+    vindex__encoder_close(coder->encoder);
+    vindex__groups_deinit(&coder->groups);
     vindex__model_unref(coder->copy);
-    vindex__free_aligned(coder->rows);
-    vindex__free_aligned(coder->groups);
-    vindex__free_aligned(coder->scratch);
     vindex__free(coder->blocks);
     vindex__free(coder);
     in->coder = NULL;
+}
+
+void vindex__ingest_set_pool(struct ingest *in, struct pool *pool)
+{
+    in->pool = pool;
+}
+
+static vindex_status open_encoder(struct ingest *in, struct coder *coder)
+{
+    const struct model *model = &coder->copy->model;
+    struct vkern_model form = {.dim = in->config.dim,
+                               .m = model->m,
+                               .metric = in->config.metric,
+                               .mean = model->mean,
+                               .scale = model->scale,
+                               .axes = model->axes,
+                               .deviation = model->deviation,
+                               .clip = model->clip};
+    bool has_c8 = vindex__has_c8(&in->config);
+    if (!model->m && !has_c8) return VINDEX_OK;
+    return vindex__encoder_open(&form, in->config.type, has_c8, in->pool, &coder->encoder);
 }
 
 static vindex_status coder_open(struct ingest *in, struct coder **out)
@@ -259,133 +273,55 @@ static vindex_status coder_open(struct ingest *in, struct coder **out)
     if (!coder) return vindex__nomem();
     st = vindex__model_acquire(in->session, &in->config, NULL, &coder->copy);
     if (st == VINDEX_CORRUPT) st = VINDEX_OK; /* as none: no reason to refuse a commit; optimize drops it */
-    if (st == VINDEX_OK && coder->copy) {
-        const struct model *model = &coder->copy->model;
-        coder->model = (struct vkern_model){.dim = in->config.dim,
-                                            .m = model->m,
-                                            .metric = in->config.metric,
-                                            .mean = model->mean,
-                                            .scale = model->scale,
-                                            .axes = model->axes,
-                                            .deviation = model->deviation,
-                                            .clip = model->clip};
-        if (model->m) {
-            coder->scratch =
-                vindex__alloc_aligned(vkern_c4_scratch(&coder->model), sizeof *coder->scratch);
-            if (!coder->scratch) st = vindex__nomem();
-        }
-    }
+    if (st == VINDEX_OK && coder->copy) st = open_encoder(in, coder);
     if (st != VINDEX_OK) vindex__coder_forget(in);
     *out = in->coder;
     return st;
 }
 
-static bool makes_codes(const struct ingest *in, const struct coder *coder)
+static void note_c8(const struct vkern_c8_facts *facts, struct codes_record *codes)
 {
-    return coder->copy && (coder->model.m || vindex__has_c8(&in->config));
+    codes->flags = CODES_C8 | (facts->whole ? CODES_WHOLE : 0) |
+                   (facts->whole && facts->is_signed ? CODES_SIGNED : 0);
+    codes->c8_error = facts->error;
+    codes->c8_size = facts->size;
+    codes->c8_bias = facts->bias_max;
 }
 
-static bool reserve(void **pointer, size_t *capacity, size_t need, size_t size)
+/* Blocks, then the record in place of the one there was. */
+static vindex_status put_codes(struct ingest *in, uint64_t seq,
+                               const struct segment_record *segment, const struct model *model,
+                               const struct groups *groups)
 {
-    if (need <= *capacity) return true;
-    void *fresh = vindex__alloc_aligned(need, size);
-    if (!fresh) return false;
-    vindex__free_aligned(*pointer);
-    *pointer = fresh;
-    *capacity = need;
-    return true;
-}
-
-/* Where the rows of a segment are: in blocks, or in the transaction's buffer in the order of sealing. */
-struct row_source {
-    const struct ingest *in;
-    const struct segment_record *record;
-    const unsigned char **blocks; /* NULL: in the buffer */
-};
-
-static const unsigned char *source_row(const struct row_source *source, uint32_t slot)
-{
-    const struct segment_record *record = source->record;
-    const struct buffer *buffer = &source->in->buffer;
-    if (!source->blocks) return buffer->rows + source->in->order[slot].index * buffer->row_bytes;
-    return source->blocks[slot / record->rows_per_block] +
-           (size_t)(slot % record->rows_per_block) * record->stride;
-}
-
-static void gather(const struct row_source *source, uint32_t first, uint32_t n, float *out)
-{
-    size_t dim = source->in->config.dim;
-    vkern_to_f32_fn *to_f32 = vkern_get()->to_f32[source->in->config.type];
-    for (uint32_t i = 0; i < n; i++)
-        to_f32(source_row(source, first + i), dim, out + i * dim);
-}
-
-/* Plane c4, a panel of rows at a time unless they are all there. */
-static vindex_status put_c4(struct ingest *in, struct coder *coder, const struct row_source *source,
-                            const struct codes_record *codes, bool has_rows)
-{
-    struct plane_layout layout = vindex__codes_layout(codes, &in->config, PLANE_C4);
-    unsigned char *to = coder->groups;
-    for (uint32_t first = 0; first < codes->n; first += VKERN_TILE_ROWS) {
-        uint32_t left = codes->n - first, n = left < VKERN_TILE_ROWS ? left : VKERN_TILE_ROWS;
-        const float *rows = has_rows ? coder->rows + (size_t)first * in->config.dim : coder->rows;
-        if (!has_rows) gather(source, first, n, coder->rows);
-        vkern_c4_encode(&coder->model, vkern_get()->tile, rows, n, coder->scratch, to);
-        to += vkern_groups(n) * layout.stride;
-    }
-    return put_plane(in, codes->nonce, PLANE_C4, &layout, coder->groups);
-}
-
-/* Plane c8; where some row leaves the range of f32 there is none. */
-static vindex_status put_c8(struct ingest *in, struct coder *coder, struct codes_record *codes)
-{
-    struct vkern_c8_facts facts;
-    if (!vkern_c8_encode(&coder->model, coder->rows, codes->n, coder->groups, &facts))
-        return VINDEX_OK;
-    codes->flags = CODES_C8 | (facts.whole ? CODES_WHOLE : 0) |
-                   (facts.whole && facts.is_signed ? CODES_SIGNED : 0);
-    codes->c8_error = facts.error;
-    codes->c8_size = facts.size;
-    codes->c8_bias = facts.bias_max;
-    struct plane_layout layout = vindex__codes_layout(codes, &in->config, PLANE_C8);
-    return put_plane(in, codes->nonce, PLANE_C8, &layout, coder->groups);
-}
-
-static vindex_status make_room(struct ingest *in, struct coder *coder, uint32_t n, bool has_c8)
-{
-    size_t dim = in->config.dim, n_groups = vkern_groups(n);
-    size_t c4_bytes = coder->model.m ? n_groups * vkern_c4_group_bytes(coder->model.m) : 0;
-    size_t c8_bytes = has_c8 ? n_groups * vkern_c8_group_bytes(dim) : 0;
-    size_t n_rows = has_c8 ? n : VKERN_TILE_ROWS;
-    bool fits =
-        reserve((void **)&coder->rows, &coder->rows_capacity, n_rows * dim, sizeof *coder->rows) &&
-        reserve((void **)&coder->groups, &coder->groups_capacity,
-                c4_bytes > c8_bytes ? c4_bytes : c8_bytes, 1);
-    return fits ? VINDEX_OK : vindex__nomem();
-}
-
-/* The codes of one segment: blocks, then the record in place of the one there was. */
-static vindex_status encode_segment(struct ingest *in, uint64_t seq, struct coder *coder,
-                                    const struct row_source *source)
-{
-    const struct segment_record *segment = source->record;
-    struct codes_record codes = {.n = segment->n, .m = coder->model.m};
+    struct codes_record codes = {.n = segment->n, .m = model->m};
+    struct plane_layout layout;
     unsigned char key[8], bytes[RECORD_CODES_BYTES];
-    bool has_c8 = vindex__has_c8(&in->config);
     store_be64(key, seq);
     memcpy(codes.segment, segment->nonce, NONCE_BYTES);
-    memcpy(codes.model, coder->copy->model.nonce, NONCE_BYTES);
+    memcpy(codes.model, model->nonce, NONCE_BYTES);
+    if (groups->has_c8) note_c8(&groups->c8_facts, &codes);
     vindex_status st = vindex__codes_drop(in, seq);
     if (st == VINDEX_OK) st = vindex__nonce(codes.nonce, NONCE_BYTES);
-    if (st == VINDEX_OK) st = make_room(in, coder, segment->n, has_c8);
-    if (st != VINDEX_OK) return st;
-    if (has_c8) gather(source, 0, segment->n, coder->rows);
-    if (codes.m) st = put_c4(in, coder, source, &codes, has_c8);
-    if (st == VINDEX_OK && has_c8) st = put_c8(in, coder, &codes);
+    if (st == VINDEX_OK && codes.m) {
+        layout = vindex__codes_layout(&codes, &in->config, PLANE_C4);
+        st = put_plane(in, codes.nonce, PLANE_C4, &layout, groups->c4);
+    }
+    if (st == VINDEX_OK && groups->has_c8) {
+        layout = vindex__codes_layout(&codes, &in->config, PLANE_C8);
+        st = put_plane(in, codes.nonce, PLANE_C8, &layout, groups->c8);
+    }
     vindex__codes_encode(&codes, bytes);
     return st == VINDEX_OK ? catalog_put(in->session->catalog, TABLE_CODES, bytes_of(key, 8),
                                          bytes_of(bytes, sizeof bytes))
                            : st;
+}
+
+static vindex_status encode_segment(struct ingest *in, uint64_t seq, struct coder *coder,
+                                    const struct row_source *source)
+{
+    vindex_status st = vindex__encode(coder->encoder, source, &coder->groups);
+    if (st != VINDEX_OK) return st;
+    return put_codes(in, seq, source->record, &coder->copy->model, &coder->groups);
 }
 
 vindex_status vindex__codes_put(struct ingest *in, uint64_t seq,
@@ -395,7 +331,7 @@ vindex_status vindex__codes_put(struct ingest *in, uint64_t seq,
     struct row_source source = {.in = in, .record = record};
     if (in->config.type == VINDEX_BIT) return VINDEX_OK;
     vindex_status st = coder_open(in, &coder);
-    if (st != VINDEX_OK || !makes_codes(in, coder)) return st;
+    if (st != VINDEX_OK || !coder->encoder) return st;
     return encode_segment(in, seq, coder, &source);
 }
 
@@ -419,10 +355,10 @@ static vindex_status open_blocks(struct ingest *in, struct coder *coder,
 static bool is_current(const struct codes_record *codes, const struct segment_record *segment,
                        const struct coder *coder)
 {
+    const struct model *model = &coder->copy->model;
     return codes->n == segment->n && memcmp(codes->segment, segment->nonce, NONCE_BYTES) == 0 &&
-           memcmp(codes->model, coder->copy->model.nonce, NONCE_BYTES) == 0 &&
-           (codes->m == 0 || codes->m == coder->model.m) &&
-           (codes->p == 0 || codes->p == coder->copy->model.p);
+           memcmp(codes->model, model->nonce, NONCE_BYTES) == 0 &&
+           (codes->m == 0 || codes->m == model->m) && (codes->p == 0 || codes->p == model->p);
 }
 
 /* The next segment after *seq that lacks codes of the model; *seq 0: none. */
@@ -446,7 +382,7 @@ static vindex_status encode_some(struct ingest *in, uint64_t max_bytes, uint64_t
     struct coder *coder = NULL;
     uint64_t done = 0, seq = *after;
     vindex_status st = coder_open(in, &coder);
-    if (st != VINDEX_OK || !makes_codes(in, coder)) return st;
+    if (st != VINDEX_OK || !coder->encoder) return st;
     for (;;) {
         st = next_without(in, coder, &seq, &record);
         if (st != VINDEX_OK || seq == 0) return st;

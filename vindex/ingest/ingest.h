@@ -14,6 +14,7 @@
 #include "storage/store.h"
 
 struct ingest;
+struct pool;
 
 /** Begin on an open write session (borrowed). Collects orphaned blocks if the store says there are. */
 vindex_status vindex__ingest_begin(struct session *session, struct ingest **ingest);
@@ -82,6 +83,9 @@ vindex_status vindex__ingest_drop_damaged(struct ingest *ingest, bool checksum);
 /** Put audits in place of those there were: entries as the record says, its nonce given anew; n 0: none. */
 vindex_status vindex__ingest_put_audits(struct ingest *ingest, const struct audits_record *audits,
                                         const void *entries);
+
+/** Share encoding, where rows are sealed as well, with the threads of a pool (borrowed). Before any other call. */
+void vindex__ingest_set_pool(struct ingest *ingest, struct pool *pool);
 
 /** Whether segments get a plane of 8-bit codes. */
 bool vindex__has_c8(const struct config *config);

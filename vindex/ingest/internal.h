@@ -90,6 +90,7 @@ struct ingest {
     unsigned char *scratch; /* INGEST_SCRATCH_BYTES: a block or a record on its way out */
     struct id_index *order; /* [buffer.capacity], for sealing */
     struct coder *coder;    /* codes.c: the model and scratch of encoding; NULL until needed */
+    struct pool *pool;      /* that encoding may use; NULL: the calling thread alone */
 };
 
 /* A tail record of the largest row is larger than a block. */
