@@ -23,6 +23,9 @@
  *      two products and the addition once each (an FMA may leave one out): kernels/codes/README.md
  *      bounds it.
  *
+ * p8   8-bit codes along the first p of the axes: c8 groups of d elements, d = p, or p + 1 under ip, scored
+ *      by the same kernels. A score bounds the exact one from below: vkern_p8_cut.
+ *
  * WHAT CODES STAND FOR. x a row (under cosine divided by its norm; a zero row stays zero),
  * q a query:
  *
@@ -41,6 +44,13 @@
  *      to a constant of the query. Its error is (q - x).(x - c) instead of q.(x - c): none for a
  *      query at the row.
  *      ip: factor = 0, query vector axes q: -q.x up to a constant of the query.
+ * p8:  y = A (x - mean), A the first p axes, N a bound of its spectral norm; under ip one more element,
+ *      sqrt(|x - mean|^2 - |y|^2 / N^2), rounded up. code = y / step_r + 128, step_r = max |y| / 127.
+ *      l2, cosine: bias = |y|^2, query vector v = A (q - mean), q divided by its norm under cosine: the
+ *      score plus |v|^2 is |v - y|^2, which is at most N^2 |q - x|^2: distances to part of the
+ *      principal coordinates never are larger (lower bounding: Korn et al., VLDB 1996).
+ *      ip: bias = 0, query vector A q and sqrt(|q|^2 - |A q|^2 / N^2): -q.x + q.mean is at least the
+ *      score, by Cauchy and Schwarz in what lies outside the axes.
  */
 #ifndef VKERN_CODES_H
 #define VKERN_CODES_H
@@ -89,7 +99,8 @@ typedef void vkern_c8_scan_fn(const struct vkern_c8_query *query, const void *gr
  * out[q * out_stride + r], r < 16 n_groups; out 64-byte aligned, out_stride a multiple of 16 and
  * >= 16 n_groups. n_groups <= VKERN_TILE_GROUPS. below, where not NULL: bit r of
  * below[q * VKERN_TILE_GROUPS + i] is set where row r of group i has a score that is not > cuts[q] (so
- * NaN counts as below); groups there are not are left alone.
+ * NaN counts as below); groups there are not are left alone. out_stride 0: only `below` is wanted, out
+ * has room for one query's scores and holds any one's afterwards.
  */
 #define VKERN_TILE_GROUPS (VKERN_TILE_ROWS / VKERN_GROUP)
 struct vkern_tile8 {
@@ -131,10 +142,17 @@ struct vkern_model {
     uint32_t metric;   /* vkern_metric: cosine makes rows unit vectors first; ip has no c4 factor */
     const float *mean; /* [dim] */
     const float *scale;     /* [dim], > 0 */
-    const float *axes;      /* [m, dim], orthonormal */
-    const float *deviation; /* [m], > 0: of the rows along the axes */
+    const float *axes;      /* [max(m, p), dim], orthonormal, in energy order */
+    const float *deviation; /* [max(m, p)], > 0: of the rows along the axes */
     float clip;
+    uint32_t p;      /* axes of p8: the first p; a multiple of 8 */
+    float axes_norm; /* vkern_axes_norm of these */
 };
+
+static inline size_t vkern_n_axes(const struct vkern_model *model)
+{
+    return model->m > model->p ? model->m : model->p;
+}
 
 /** Facts of encoded c8 rows that error bands need; rounded up. Facts of several encodings are
  *  joined by their maxima where `whole` and `is_signed` agree. */
@@ -214,5 +232,50 @@ double vkern_c8_band(const struct vkern_model *model, const struct vkern_c8_fact
  *  query of zeros (cosine) gives weights of zero. */
 void vkern_c4_query_make(const struct vkern_model *model, vkern_score_fn *ndot, const float *query,
                          float *scratch, int8_t *weights, float *weight_scale);
+
+/* ---- p8 ---------------------------------------------------------------------------------------- */
+
+/** Elements of p8 groups. */
+static inline size_t vkern_p8_dim(const struct vkern_model *model)
+{
+    return model->p + (model->metric == VKERN_IP);
+}
+
+/** No less than the spectral norm of p axes, 1 or more; p^2 dim / 2 products. */
+float vkern_axes_norm(const float *axes, size_t p, size_t dim);
+
+/** Facts of encoded p8 rows; rounded up, joined by their maxima. */
+struct vkern_p8_facts {
+    struct vkern_c8_facts codes; /* never whole; error: |y - what the code stands for|, y as computed */
+    float drift;                 /* largest |y as computed - y| */
+};
+
+void vkern_p8_join(struct vkern_p8_facts *facts, const struct vkern_p8_facts *other);
+
+/**
+ * Groups of n rows for planes c4 and p8 from one projection; either may be NULL. scratch as for
+ * vkern_c4_encode. false: plane p8 can not be made (a number leaves f32).
+ */
+bool vkern_axes_encode(const struct vkern_model *model, const struct vkern_tile *tile,
+                       const float *rows, size_t n, float *scratch, void *c4, void *p8,
+                       struct vkern_p8_facts *facts);
+
+/** A query's codes for p8 planes of one model, and what its cuts are made of. */
+struct vkern_p8_side {
+    struct vkern_c8_side codes; /* codes.query is for the kernels, over d elements */
+    double drift;               /* |v as computed - v| at most */
+    double norm;                /* |q|, rounded up */
+    double origin, origin_error; /* q.mean under ip */
+};
+/** ndot: the f32 slot of a table. scratch: f32 [p + 1 + dim]. codes: int8 [4 ceil(d / 4)]. */
+void vkern_p8_query_make(const struct vkern_model *model, vkern_score_fn *ndot, const float *query,
+                         float *scratch, int8_t *codes, struct vkern_p8_side *side);
+/**
+ * The cut: a row of planes with these facts whose score (by any level's kernels) is above it has an exact score
+ * above `worst`: |q - x|^2, -q.x, or -q.x / |x| (0 where |x| = 0). INFINITY where none can be told. Proof:
+ * kernels/codes/README.md.
+ */
+float vkern_p8_cut(const struct vkern_model *model, const struct vkern_p8_facts *facts,
+                   const struct vkern_p8_side *side, double worst);
 
 #endif

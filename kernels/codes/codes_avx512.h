@@ -225,13 +225,13 @@ VKERN_INLINE __m512i c8_step(__m512i sum, struct c8_line line, const int32_t *wo
 }
 
 /* Scores from sums of t * code; `factors` are the three lines at the end of a group. */
-VKERN_INLINE __m512 c8_scores(__m512i sum, const struct tile8_head *head,
+VKERN_INLINE __m512 c8_scores(__m512i sum, const struct tile8_head *head, bool may_shift,
                               const unsigned char *factors)
 {
     const __m512 bias = _mm512_loadu_ps(factors), scale = _mm512_loadu_ps(factors + 64);
 
     sum = _mm512_add_epi32(sum, _mm512_set1_epi32(head->constant));
-    if (head->shift != 0)
+    if (may_shift && head->shift != 0)
         sum = _mm512_add_epi32(
             sum, _mm512_mullo_epi32(load_line(factors + 128), _mm512_set1_epi32(head->shift)));
     return _mm512_fmadd_ps(_mm512_mul_ps(scale, _mm512_cvtepi32_ps(sum)),
@@ -275,7 +275,8 @@ static void c8_scan(const struct vkern_c8_query *query, const void *groups, size
     for (size_t i = 0; i < lines; i++)
         put_words(query->codes + 4 * i, words + WORDS * i);
     for (; n_groups > 0; n_groups--, group += 64 * lines + 192, scores += VKERN_GROUP)
-        _mm512_storeu_ps(scores, c8_scores(c8_sum(words, group, lines), &head, group + 64 * lines));
+        _mm512_storeu_ps(scores, c8_scores(c8_sum(words, group, lines), &head, true,
+                                           group + 64 * lines));
 }
 
 /* ---- many queries
@@ -302,7 +303,33 @@ struct tile8_block {
     uint16_t *below;
 };
 
-VKERN_INLINE void block(size_t n_groups, size_t n_queries, const struct tile8_block *b)
+/* What the compiler is to know of a block: shifts of queries may be other than 0, scores are wanted. */
+struct block_kind {
+    bool may_shift, wants_scores;
+};
+
+VKERN_INLINE void finish(size_t n_groups, size_t q, struct block_kind kind,
+                         const struct tile8_block *b, __m512i first, __m512i second,
+                         const unsigned char *near_factors, const unsigned char *far_factors)
+{
+    const __m512 near = c8_scores(first, &b->heads[q], kind.may_shift, near_factors);
+    const __m512 far =
+        n_groups > 1 ? c8_scores(second, &b->heads[q], kind.may_shift, far_factors) : near;
+
+    if (kind.wants_scores) {
+        float *out = b->out + q * b->out_stride;
+        _mm512_store_ps(out, near);
+        if (n_groups > 1) _mm512_store_ps(out + VKERN_GROUP, far);
+    }
+    if (!b->below) return;
+    const __m512 cut = _mm512_set1_ps(b->cuts[q]);
+    b->below[q * VKERN_TILE_GROUPS] = _mm512_cmp_ps_mask(near, cut, _CMP_NGT_UQ);
+    if (n_groups > 1)
+        b->below[q * VKERN_TILE_GROUPS + 1] = _mm512_cmp_ps_mask(far, cut, _CMP_NGT_UQ);
+}
+
+VKERN_INLINE void block(size_t n_groups, size_t n_queries, struct block_kind kind,
+                        const struct tile8_block *b)
 {
     const size_t lines = b->lines, group_bytes = 64 * lines + 192;
     const unsigned char *line = b->group, *next = b->group + (n_groups - 1) * group_bytes;
@@ -321,32 +348,43 @@ VKERN_INLINE void block(size_t n_groups, size_t n_queries, const struct tile8_bl
         }
     }
 #pragma GCC unroll 8
-    for (size_t q = 0; q < n_queries; q++) {
-        float *out = b->out + q * b->out_stride;
-        const __m512 near = c8_scores(first[q], &b->heads[q], line);
-        const __m512 far = n_groups > 1 ? c8_scores(second[q], &b->heads[q], next) : near;
-        _mm512_store_ps(out, near);
-        if (n_groups > 1) _mm512_store_ps(out + VKERN_GROUP, far);
-        if (!b->below) continue;
-        const __m512 cut = _mm512_set1_ps(b->cuts[q]);
-        b->below[q * VKERN_TILE_GROUPS] = _mm512_cmp_ps_mask(near, cut, _CMP_NGT_UQ);
-        if (n_groups > 1)
-            b->below[q * VKERN_TILE_GROUPS + 1] = _mm512_cmp_ps_mask(far, cut, _CMP_NGT_UQ);
-    }
+    for (size_t q = 0; q < n_queries; q++)
+        finish(n_groups, q, kind, b, first[q], second[q], line, next);
 }
 
 VKERN_INLINE void block_of_queries(size_t n_groups, size_t n_queries, const struct tile8_block *b)
 {
+    const struct block_kind any = {true, true};
     switch (n_queries) {
-    case 1: block(n_groups, 1, b); break;
-    case 2: block(n_groups, 2, b); break;
-    case 3: block(n_groups, 3, b); break;
-    case 4: block(n_groups, 4, b); break;
-    case 5: block(n_groups, 5, b); break;
-    case 6: block(n_groups, 6, b); break;
-    case 7: block(n_groups, 7, b); break;
-    default: block(n_groups, 8, b); break;
+    case 1: block(n_groups, 1, any, b); break;
+    case 2: block(n_groups, 2, any, b); break;
+    case 3: block(n_groups, 3, any, b); break;
+    case 4: block(n_groups, 4, any, b); break;
+    case 5: block(n_groups, 5, any, b); break;
+    case 6: block(n_groups, 6, any, b); break;
+    case 7: block(n_groups, 7, any, b); break;
+    default: block(n_groups, 8, any, b); break;
     }
+}
+
+/* Most blocks there are. */
+VKERN_INLINE void block_of_all(struct block_kind kind, const struct tile8_block *b)
+{
+    if (kind.may_shift)
+        block(GROUPS, QUERIES, (struct block_kind){true, true}, b);
+    else if (kind.wants_scores)
+        block(GROUPS, QUERIES, (struct block_kind){false, true}, b);
+    else
+        block(GROUPS, QUERIES, (struct block_kind){false, false}, b);
+}
+
+static bool shifts(const struct tile8_head *heads, size_t nq)
+{
+    bool any = false;
+
+    for (size_t q = 0; q < nq; q++)
+        any |= heads[q].shift != 0;
+    return any;
 }
 
 static void multiply(const void *packed, size_t nq, const void *groups, size_t n_groups, size_t dim,
@@ -354,6 +392,7 @@ static void multiply(const void *packed, size_t nq, const void *groups, size_t n
 {
     const size_t lines = c8_lines(dim), group_bytes = vkern_c8_group_bytes(dim);
     const int32_t *words = (const int32_t *)((const unsigned char *)packed + tile8_head_bytes(nq));
+    const struct block_kind kind = {shifts(packed, nq), out_stride != 0};
     struct tile8_block b = {packed, words, groups, lines, out, out_stride, cuts, below};
 
     for (size_t g = 0; g < n_groups; g += GROUPS)
@@ -364,7 +403,9 @@ static void multiply(const void *packed, size_t nq, const void *groups, size_t n
             b.group = (const unsigned char *)groups + g * group_bytes;
             b.out = out + q * out_stride + g * VKERN_GROUP;
             if (below) b.cuts = cuts + q, b.below = below + q * VKERN_TILE_GROUPS + g;
-            if (n_groups - g >= GROUPS)
+            if (n_queries == QUERIES && n_groups - g >= GROUPS)
+                block_of_all(kind, &b);
+            else if (n_groups - g >= GROUPS)
                 block_of_queries(GROUPS, n_queries, &b);
             else
                 block_of_queries(1, n_queries, &b);

@@ -6,8 +6,8 @@
  * Differences as in integer_avx2.c. Products without VNNI: the same, too. With VNNI vpdpbusd takes
  * one unsigned and one signed operand: for i8 the row is x' = x + 128 and sum q x = sum q x' - 128
  * sum q; for u8 the query is q' = q - 128 and sum q x = sum q' x + 128 sum x, the row's sum made
- * alongside. Sums modulo 2^32 suffice up to CHUNK elements; longer rows, and the last rows of a
- * call when fewer than eight, keep the AVX2 kernels.
+ * alongside. Sums modulo 2^32 suffice up to CHUNK elements; longer rows, and products of the last rows
+ * of a call when fewer than eight, keep the AVX2 kernels.
  */
 #ifndef VKERN_X86_INTEGER_AVX512_H
 #define VKERN_X86_INTEGER_AVX512_H
@@ -113,6 +113,39 @@ VKERN_INLINE __m256i block(enum operation operation, enum vkern_type type,
     return int_sums_of_8(sum);
 }
 
+/* Modulo 2^32. _mm512_reduce_add_epi32 is, in gcc, an addition of int, which may not overflow. */
+VKERN_INLINE uint32_t sum_of_16(__m512i x)
+{
+    const __m256i eight =
+        _mm256_add_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+    const __m128i four =
+        _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    const __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+
+    return (uint32_t)_mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
+}
+
+/* The squared distance of one row, dim <= CHUNK: two chains hide the latency. */
+VKERN_INLINE uint32_t distance(enum vkern_type type, const unsigned char *query,
+                               const unsigned char *row, size_t dim)
+{
+    __m512i sum[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()}, unused = sum[0];
+    struct query64 q;
+    size_t i = 0;
+
+    for (; i + 128 <= dim; i += 128)
+        for (size_t c = 0; c < 2; c++) {
+            q = prepare(L2SQ, type, _mm512_loadu_si512(query + i + 64 * c));
+            step(L2SQ, type, &q, _mm512_loadu_si512(row + i + 64 * c), &sum[c], &unused);
+        }
+    for (size_t c = 0; i < dim; i += 64, c ^= 1) {
+        const __mmask64 lanes = first_64(dim - i);
+        q = prepare(L2SQ, type, _mm512_maskz_loadu_epi8(lanes, query + i));
+        step(L2SQ, type, &q, _mm512_maskz_loadu_epi8(lanes, row + i), &sum[c], &unused);
+    }
+    return sum_of_16(_mm512_add_epi32(sum[0], sum[1]));
+}
+
 /* What block() counts too much, for one query: 128 sum q for i8 products. */
 VKERN_INLINE int32_t excess(enum operation operation, enum vkern_type type,
                             const unsigned char *query, size_t dim)
@@ -141,6 +174,9 @@ VKERN_INLINE void score(enum operation operation, enum vkern_type type, vkern_sc
             _mm256_storeu_ps(scores, _mm256_xor_ps(sign, value));
         }
     }
+    if (operation == L2SQ && dim <= CHUNK)
+        for (; n > 0; n--, row += stride)
+            *scores++ = (float)distance(type, query, row, dim);
     if (n > 0) rest(query, row, stride, n, dim, scores);
 }
 

@@ -321,7 +321,7 @@ static void bench_encoding(const vkern_table *t, const char *level, size_t dim, 
 {
     float *mean = room(4 * dim), *scale = room(4 * dim), *axes = room(4 * m * dim);
     float *deviation = room(4 * m);
-    struct encoding e = {{(uint32_t)dim, (uint32_t)m, metric, mean, scale, axes, deviation, 2.7f},
+    struct encoding e = {{(uint32_t)dim, (uint32_t)m, metric, mean, scale, axes, deviation, 2.7f, 0, 0},
                          t,
                          NULL,
                          NULL,

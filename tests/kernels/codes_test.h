@@ -123,10 +123,29 @@ struct tile8_case {
     size_t nq, n_groups, dim;
     size_t offset; /* of the groups from the end of a page */
     enum code_kind kind;
-    bool plain;
+    bool plain, unshifted; /* unshifted: every query's shift is 0, as engines may know */
 };
 
-/* Bits of scores at most their cut, of every value a cut may have; what lies past the groups stays. */
+/* Without room for scores of more than one query: the bits are those made beside scores. */
+static inline void check_tile8_bits_alone(const struct vkern_tile8 *tile,
+                                          const struct tile8_case *c, const void *packed,
+                                          const unsigned char *groups, const float *cuts,
+                                          const uint16_t *below)
+{
+    const size_t size = 2 * c->nq * VKERN_TILE_GROUPS, out_size = 64 * c->n_groups;
+    struct guarded memory = guarded_open(size), room = guarded_open(out_size);
+    uint16_t *alone = guarded_end(&memory, size);
+
+    memset(alone, 0x5a, size);
+    tile->multiply(packed, c->nq, groups, c->n_groups, c->dim, guarded_end(&room, out_size), 0,
+                   cuts, alone);
+    if (size > 0) assert_memory_equal(alone, below, size);
+    guarded_close(&room);
+    guarded_close(&memory);
+}
+
+/* Bits of scores at most their cut, of every value a cut may have; what lies past the groups
+ * stays. */
 static inline void check_tile8_below(const struct vkern_tile8 *tile, const struct tile8_case *c,
                                      const void *packed, const unsigned char *groups, float *out,
                                      size_t out_stride)
@@ -152,6 +171,7 @@ static inline void check_tile8_below(const struct vkern_tile8 *tile, const struc
                 fail_msg("%s, nq %zu, groups %zu, dim %zu: query %zu, row %zu is %d, cut %.9g",
                          tile->name, c->nq, c->n_groups, c->dim, q, i, bit, (double)cuts[q]);
         }
+    check_tile8_bits_alone(tile, c, packed, groups, cuts, below);
     guarded_close(&memory);
     guarded_close(&cut_memory);
 }
@@ -177,8 +197,10 @@ static inline void check_tile8(const struct vkern_tile8 *tile, const struct tile
     result = guarded_open(out_size);
     out = guarded_end(&result, out_size);
     fill_c8(groups, c->n_groups, c->dim, c->kind, c->plain);
-    for (size_t q = 0; q < c->nq; q++)
+    for (size_t q = 0; q < c->nq; q++) {
         queries[q] = make_c8_query(code + q * width, c->dim, c->kind, c->plain);
+        if (c->unshifted) queries[q].shift = 0;
+    }
     for (size_t i = 0; i < out_size / 4; i++)
         out[i] = NAN;
     memset(packed, 0xee, pack_size);
@@ -220,18 +242,21 @@ static inline void check_tile8_engine(const struct vkern_tile8 *tile)
                                          dims[d],
                                          test_offsets[d % COUNT(test_offsets)],
                                          kind,
-                                         d % 2 == 0};
+                                         d % 2 == 0,
+                                         d % 3 == 0};
             check_tile8(tile, &c);
         }
     for (size_t g = 0; g < COUNT(counts); g++)
-        for (size_t q = 0; q < COUNT(n_queries); q++) {
-            const struct tile8_case c = {n_queries[q], counts[g],    q % 2 ? 70 : 5,
-                                         g % 3 * 7,    RANDOM_CODES, q % 3 == 0};
-            check_tile8(tile, &c);
-        }
+        for (size_t q = 0; q < COUNT(n_queries); q++)
+            for (int unshifted = 0; unshifted < 2; unshifted++) {
+                const struct tile8_case c = {n_queries[q], counts[g],    q % 2 ? 70 : 5,
+                                             g % 3 * 7,    RANDOM_CODES, q % 3 == 0,
+                                             unshifted};
+                check_tile8(tile, &c);
+            }
     for (int kind = 0; kind < N_CODE_KINDS; kind++) {
-        const struct tile8_case longest = {3, 3, VKERN_C8_DIM_MAX, 0, kind, true};
-        const struct tile8_case large = {9, 2, 4096, 13, kind, true};
+        const struct tile8_case longest = {3, 3, VKERN_C8_DIM_MAX, 0, kind, true, false};
+        const struct tile8_case large = {9, 2, 4096, 13, kind, true, false};
         check_tile8(tile, &longest);
         check_tile8(tile, &large);
     }

@@ -271,7 +271,7 @@ static void packed_rows_score_as_rows(void **state)
     enum { N = 40, DIM = 130 };
     unsigned char rows[N][DIM], query[DIM];
     float ones[N], zeros[N] = {0}, scores[48], *row = malloc(4 * DIM);
-    const struct vkern_model model = {DIM, 0, VKERN_IP, NULL, NULL, NULL, NULL, 1};
+    const struct vkern_model model = {DIM, 0, VKERN_IP, NULL, NULL, NULL, NULL, 1, 0, 0};
     unsigned char *groups = malloc(vkern_groups(N) * vkern_c8_group_bytes(DIM));
     int8_t codes[DIM + 2];
 

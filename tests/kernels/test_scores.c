@@ -140,10 +140,32 @@ static void every_distribution_stride_and_offset(void **state)
     memory_close(&m);
 }
 
+/* Integer kernels take eight rows at once and the rest one by one, in steps of 64 and 128 elements:
+ * all that may be left over of both. */
+static void integers_of_every_small_dim_and_count(void **state)
+{
+    static const enum distribution distributions[] = {NORMAL, EXTREMES, HUGE_VALUES, ALTERNATING};
+    struct memory m = memory_open(9 * (784 + 64));
+
+    (void)state;
+    for (int type = VKERN_I8; type <= VKERN_U8; type++)
+        for (size_t d = 1; d <= 201; d++)
+            for (size_t n = 1; n <= 9; n++) {
+                const size_t dim = d <= 200 ? d : 784;
+                struct scores_case c = {type, distributions[(d + n) % COUNT(distributions)],
+                                        dim,  n,
+                                        0,    test_offsets[(d + n) % COUNT(test_offsets)],
+                                        n % 4 == 3};
+                c.stride = dim + test_paddings[d % COUNT(test_paddings)];
+                check_case(&c, &m);
+            }
+    memory_close(&m);
+}
+
 /* The largest sums: every term 255^2, for u8 just below 2^32. */
 static void integers_at_the_largest_dim(void **state)
 {
-    static const size_t dims[] = {65519, 65520, 65536, 65537, 131072 + 5};
+    static const size_t dims[] = {65519, 65520, 65536, 65536, 65537, 65537, 131072 + 5};
     static const unsigned char pairs[][2] = {
         {0x80, 0x7f}, {0x80, 0x80}, {0xff, 0x00}, {0xff, 0xff}};
     struct memory m = memory_open(9 * 140000);
@@ -152,10 +174,11 @@ static void integers_at_the_largest_dim(void **state)
     for (int type = VKERN_I8; type <= VKERN_U8; type++)
         for (size_t d = 0; d < COUNT(dims); d++)
             for (size_t p = 0; p < COUNT(pairs); p++) {
-                struct scores_case c = {type, EXTREMES, dims[d], 9, dims[d], 0, false};
+                const size_t n = d % 2 ? 9 : 3; /* with and without rows by the eight */
+                struct scores_case c = {type, EXTREMES, dims[d], n, dims[d], 0, false};
                 unsigned char *query = guarded_end(&m.query, c.dim), *rows = place_rows(&c, &m);
                 memset(query, pairs[p][0], c.dim);
-                memset(rows, pairs[p][1], 9 * c.dim);
+                memset(rows, pairs[p][1], n * c.dim);
                 check_slot(&c, &m, false, query, rows);
                 check_slot(&c, &m, true, query, rows);
             }
@@ -233,6 +256,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_dim_and_count),
         cmocka_unit_test(every_distribution_stride_and_offset),
+        cmocka_unit_test(integers_of_every_small_dim_and_count),
         cmocka_unit_test(integers_at_the_largest_dim),
         cmocka_unit_test(floats_at_the_largest_dim),
         cmocka_unit_test(hamming_counts_bits),
