@@ -96,7 +96,8 @@ static const struct model_record example_model = {.nonce = "abcdefghijklmno",
                                                   .clip = 2.5f,
                                                   .energy = 0.93f,
                                                   .p = 32,
-                                                  .axes_norm = 1.5f};
+                                                  .axes_norm = 1.5f,
+                                                  .p8_share = 0.004f};
 static const struct codes_record example_codes = {.nonce = "ABCDEFGHIJKLMNO",
                                                   .segment = "0123456789abcde",
                                                   .model = "abcdefghijklmno",
@@ -357,8 +358,8 @@ static void model_rules(void **state)
     (void)state;
     EXPECT(model, VINDEX_OK, m, MODEL_AXES_MAX);
     EXPECT(model, VINDEX_OK, m, 32);
-    EXPECT(model, VINDEX_CORRUPT, m, 24); /* fewer than p */
-    EXPECT(model, VINDEX_CORRUPT, m, 0);
+    EXPECT(model, VINDEX_OK, m, 24); /* fewer than p */
+    EXPECT(model, VINDEX_OK, m, 0);
     EXPECT(model, VINDEX_CORRUPT, m, 4);
     EXPECT(model, VINDEX_CORRUPT, m, MODEL_AXES_MAX + 8);
     EXPECT(model, VINDEX_CORRUPT, m, UINT32_MAX - 7);
@@ -373,8 +374,8 @@ static void model_rules(void **state)
     EXPECT(model, VINDEX_CORRUPT, energy, -0.001f);
     EXPECT(model, VINDEX_CORRUPT, energy, NAN);
     EXPECT(model, VINDEX_OK, p, 8);
-    EXPECT(model, VINDEX_OK, p, 64);
-    EXPECT(model, VINDEX_CORRUPT, p, 72);
+    EXPECT(model, VINDEX_OK, p, 1024); /* more than m */
+    EXPECT(model, VINDEX_CORRUPT, p, 1032);
     EXPECT(model, VINDEX_CORRUPT, p, 12);
     EXPECT(model, VINDEX_CORRUPT, p, UINT32_MAX - 7);
     EXPECT(model, VINDEX_CORRUPT, p, 0); /* and yet it speaks of these axes */
@@ -385,6 +386,11 @@ static void model_rules(void **state)
     EXPECT(model, VINDEX_CORRUPT, axes_norm, 0);
     EXPECT(model, VINDEX_CORRUPT, axes_norm, NAN);
     EXPECT(model, VINDEX_CORRUPT, axes_norm, INFINITY);
+    EXPECT(model, VINDEX_OK, p8_share, 0);
+    EXPECT(model, VINDEX_OK, p8_share, 1);
+    EXPECT(model, VINDEX_CORRUPT, p8_share, 1.001f);
+    EXPECT(model, VINDEX_CORRUPT, p8_share, -0.001f);
+    EXPECT(model, VINDEX_CORRUPT, p8_share, NAN);
 }
 
 /* Nothing is said of axes that are not there. */
@@ -394,6 +400,8 @@ static void models_without_plane_p8(void **state)
     (void)state;
     model.p = 0;
     model.axes_norm = 0;
+    assert_int_equal(model_status(model), VINDEX_CORRUPT);
+    model.p8_share = 0;
     assert_int_equal(model_status(model), VINDEX_OK);
     model.m = 0;
     assert_int_equal(model_status(model), VINDEX_OK);
@@ -401,6 +409,34 @@ static void models_without_plane_p8(void **state)
     assert_int_equal(model_status(model), VINDEX_CORRUPT);
     model.axes_norm = NAN;
     assert_int_equal(model_status(model), VINDEX_CORRUPT);
+}
+
+/* Records may end before what they would say of plane p8. */
+static void short_records_are_without_plane_p8(void **state)
+{
+    unsigned char record[RECORD_CODES_BYTES];
+    struct model_record model;
+    struct codes_record codes;
+    (void)state;
+    for (size_t size = RECORD_MODEL_SHORT - 4; size < RECORD_MODEL_BYTES; size += 4) {
+        vindex__model_encode(&example_model, record);
+        store_le32(record + 44, 0);
+        store_le32(record + 4, vindex__crc32c(0, record + 8, size - 8));
+        vindex_status st = vindex__model_decode(bytes_of(record, size), &model);
+        assert_int_equal(st, size == RECORD_MODEL_SHORT ? VINDEX_OK : VINDEX_CORRUPT);
+        if (st != VINDEX_OK) continue;
+        assert_true(model.m == example_model.m && model.energy == example_model.energy);
+        assert_true(model.p == 0 && model.axes_norm == 0 && model.p8_share == 0);
+    }
+    for (size_t size = RECORD_CODES_SHORT - 4; size < RECORD_CODES_BYTES; size += 4) {
+        vindex__codes_encode(&example_codes, record);
+        store_le32(record + 4, vindex__crc32c(0, record + 8, size - 8));
+        vindex_status st = vindex__codes_decode(bytes_of(record, size), &codes);
+        assert_int_equal(st, size == RECORD_CODES_SHORT ? VINDEX_OK : VINDEX_CORRUPT);
+        if (st != VINDEX_OK) continue;
+        assert_true(codes.n == example_codes.n && codes.c8_bias == example_codes.c8_bias);
+        assert_true(codes.p == 0 && codes.p8_error == 0 && codes.p8_drift == 0);
+    }
 }
 
 static void codes_rules(void **state)
@@ -460,26 +496,20 @@ static void codes_without_plane_p8(void **state)
     }
 }
 
-/* The last four bytes of both records are reserved. */
-static void derived_records_with_reserved_bytes_are_refused(void **state)
+/* The last four bytes are reserved. */
+static void codes_records_with_reserved_bytes_are_refused(void **state)
 {
-    static const struct {
-        size_t (*make)(unsigned char *out);
-        decode_fn *decode;
-    } records[] = {{make_model, decode_model}, {make_codes, decode_codes}};
     unsigned char record[RECORD_CODES_BYTES];
     (void)state;
-    for (size_t i = 0; i < 2; i++) {
-        size_t size = records[i].make(record);
-        for (size_t at = size - 4; at < size; at++) {
-            record[at] = 1;
-            store_le32(record + 4, vindex__crc32c(0, record + 8, size - 8));
-            assert_int_equal(records[i].decode(bytes_of(record, size)), VINDEX_CORRUPT);
-            record[at] = 0;
-        }
+    size_t size = make_codes(record);
+    for (size_t at = size - 4; at < size; at++) {
+        record[at] = 1;
         store_le32(record + 4, vindex__crc32c(0, record + 8, size - 8));
-        assert_int_equal(records[i].decode(bytes_of(record, size)), VINDEX_OK);
+        assert_int_equal(decode_codes(bytes_of(record, size)), VINDEX_CORRUPT);
+        record[at] = 0;
     }
+    store_le32(record + 4, vindex__crc32c(0, record + 8, size - 8));
+    assert_int_equal(decode_codes(bytes_of(record, size)), VINDEX_OK);
 }
 
 static void audits_rules(void **state)
@@ -510,6 +540,7 @@ static void records_of_derived_planes_keep_what_they_hold(void **state)
     assert_true(model.clip == example_model.clip && model.energy == example_model.energy);
     assert_int_equal(model.p, example_model.p);
     assert_true(model.axes_norm == example_model.axes_norm);
+    assert_true(model.p8_share == example_model.p8_share);
     struct codes_record codes;
     vindex__codes_encode(&example_codes, record);
     assert_int_equal(vindex__codes_decode(bytes_of(record, RECORD_CODES_BYTES), &codes), VINDEX_OK);
@@ -669,7 +700,12 @@ static void layouts_hold_every_entry_once(void **state)
             expect_layout("c8", &config, PLANE_C8, vindex__codes_layout(&codes, &config, PLANE_C8),
                           dims[i] <= 16368 ? n_groups : 0);
         }
-        model.m = codes.m = codes.flags = codes.p = 0;
+        model.m = 8; /* fewer than p */
+        expect_layout("axes of p8", &config, PLANE_AXES,
+                      vindex__model_layout(&model, &config, PLANE_AXES), model.p);
+        expect_layout("deviations of p8", &config, PLANE_DEVIATION,
+                      vindex__model_layout(&model, &config, PLANE_DEVIATION), model.p);
+        model.m = model.p = codes.m = codes.flags = codes.p = 0;
         expect_layout("no c4", &config, PLANE_C4, vindex__codes_layout(&codes, &config, PLANE_C4), 0);
         expect_layout("no c8", &config, PLANE_C8, vindex__codes_layout(&codes, &config, PLANE_C8), 0);
         expect_layout("no p8", &config, PLANE_P8, vindex__codes_layout(&codes, &config, PLANE_P8), 0);
@@ -734,9 +770,10 @@ int main(void)
         cmocka_unit_test(segment_rules),
         cmocka_unit_test(model_rules),
         cmocka_unit_test(models_without_plane_p8),
+        cmocka_unit_test(short_records_are_without_plane_p8),
         cmocka_unit_test(codes_rules),
         cmocka_unit_test(codes_without_plane_p8),
-        cmocka_unit_test(derived_records_with_reserved_bytes_are_refused),
+        cmocka_unit_test(codes_records_with_reserved_bytes_are_refused),
         cmocka_unit_test(audits_rules),
         cmocka_unit_test(records_of_derived_planes_keep_what_they_hold),
         cmocka_unit_test(headers_of_every_plane),

@@ -77,6 +77,13 @@ void vindex__model_unref(struct model_copy *model)
     vindex__free(model);
 }
 
+/* Whether these are a record's bytes, of either length it may have; the checksum is among them. */
+static bool is_copy(const unsigned char *bytes, size_t size, size_t shorter, struct bytes record)
+{
+    return (record.size == size || record.size == shorter) &&
+           memcmp(bytes, record.data, record.size) == 0;
+}
+
 enum { N_MODEL_PLANES = 4 };
 
 /* The planes in the order of their arrays; may their values be zero or less? */
@@ -126,6 +133,7 @@ static vindex_status copy_arrays(struct blocks *blocks, const struct config *con
                             .clip = record->clip,
                             .energy = record->energy,
                             .axes_norm = record->axes_norm,
+                            .p8_share = record->p8_share,
                             .mean = arrays[0],
                             .scale = arrays[1],
                             .axes = arrays[2],
@@ -144,8 +152,7 @@ vindex_status vindex__model_acquire(struct session *session, const struct config
     *model = NULL;
     vindex_status st = catalog_get(session->catalog, TABLE_CONFIG, bytes_of("model", 5), &entry);
     if (st != VINDEX_OK || !entry.value.data) return st;
-    if (old && entry.value.size == sizeof old->bytes &&
-        memcmp(old->bytes, entry.value.data, sizeof old->bytes) == 0) {
+    if (old && is_copy(old->bytes, sizeof old->bytes, RECORD_MODEL_SHORT, entry.value)) {
         atomic_fetch_add(&old->refs, 1);
         *model = old;
         return VINDEX_OK;
@@ -155,7 +162,7 @@ vindex_status vindex__model_acquire(struct session *session, const struct config
     copy = vindex__calloc(1, sizeof *copy);
     if (!copy) return vindex__nomem();
     atomic_init(&copy->refs, 1);
-    memcpy(copy->bytes, entry.value.data, sizeof copy->bytes);
+    memcpy(copy->bytes, entry.value.data, entry.value.size); /* what decoded is not larger */
     st = copy_arrays(session->blocks, config, &record, copy, &is_whole);
     if (st == VINDEX_OK && is_whole)
         *model = copy;
@@ -185,8 +192,7 @@ vindex_status vindex__codes_acquire(struct bytes bytes, const struct segment_rec
 {
     struct codes_record record;
     *codes = NULL;
-    if (old && bytes.size == sizeof old->bytes &&
-        memcmp(old->bytes, bytes.data, sizeof old->bytes) == 0) {
+    if (old && is_copy(old->bytes, sizeof old->bytes, RECORD_CODES_SHORT, bytes)) {
         if (!codes_count(&old->record, segment, model)) return VINDEX_OK; /* the model moved on */
         atomic_fetch_add(&old->refs, 1);
         *codes = old;
@@ -197,7 +203,7 @@ vindex_status vindex__codes_acquire(struct bytes bytes, const struct segment_rec
     *codes = vindex__calloc(1, sizeof **codes);
     if (!*codes) return vindex__nomem();
     atomic_init(&(*codes)->refs, 1);
-    memcpy((*codes)->bytes, bytes.data, sizeof(*codes)->bytes);
+    memcpy((*codes)->bytes, bytes.data, bytes.size);
     (*codes)->record = record;
     return VINDEX_OK;
 }

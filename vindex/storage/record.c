@@ -315,11 +315,20 @@ static bool axes_are_valid(uint32_t m)
     return m % 8 == 0 && m <= MODEL_AXES_MAX;
 }
 
+/* A record without the fields of plane p8, which are zero then, or with them. false: of neither length. */
+static bool complete(struct bytes record, size_t without_p8, unsigned char *full, size_t full_bytes)
+{
+    if (record.size != without_p8 && record.size != full_bytes) return false;
+    memset(full, 0, full_bytes);
+    memcpy(full, record.data, record.size);
+    return true;
+}
+
 static const struct field model_fields[] = {
     NAME(8, model_record, nonce),     U64(24, model_record, n_rows),
     U32(32, model_record, m),         F32(36, model_record, clip),
     F32(40, model_record, energy),    U32(44, model_record, p),
-    F32(48, model_record, axes_norm), ZERO32(52),
+    F32(48, model_record, axes_norm), F32(52, model_record, p8_share),
 };
 
 void vindex__model_encode(const struct model_record *model, unsigned char out[RECORD_MODEL_BYTES])
@@ -331,18 +340,19 @@ void vindex__model_encode(const struct model_record *model, unsigned char out[RE
 /* Axes that are all but orthonormal: a matrix of them stretches by next to nothing. */
 static bool p8_axes_are_valid(const struct model_record *m)
 {
-    if (!axes_are_valid(m->p) || m->p > m->m) return false;
-    return m->p ? m->axes_norm >= 1 && m->axes_norm < 2 : m->axes_norm == 0;
+    if (!axes_are_valid(m->p)) return false;
+    if (!m->p) return m->axes_norm == 0 && m->p8_share == 0;
+    return m->axes_norm >= 1 && m->axes_norm < 2 && m->p8_share >= 0 && m->p8_share <= 1;
 }
 
 vindex_status vindex__model_decode(struct bytes record, struct model_record *model)
 {
-    const unsigned char *r = record.data;
-    vindex_status st = head_check(KIND_MODEL, record, RECORD_MODEL_BYTES);
+    unsigned char full[RECORD_MODEL_BYTES];
+    vindex_status st = head_check(KIND_MODEL, record, RECORD_MODEL_SHORT);
     if (st != VINDEX_OK) return st;
 
-    bool is_zero = get_fields(model_fields, N_FIELDS(model_fields), r, model);
-    if (!is_zero || record.size != RECORD_MODEL_BYTES || !axes_are_valid(model->m) ||
+    if (!complete(record, RECORD_MODEL_SHORT, full, sizeof full) ||
+        !get_fields(model_fields, N_FIELDS(model_fields), full, model) || !axes_are_valid(model->m) ||
         !is_size(model->clip) || model->clip == 0 || !(model->energy >= 0 && model->energy <= 1) ||
         !p8_axes_are_valid(model))
         return vindex__corrupt("the model record holds values outside the format's ranges");
@@ -387,12 +397,12 @@ static bool p8_is_valid(const struct codes_record *c)
 
 vindex_status vindex__codes_decode(struct bytes record, struct codes_record *codes)
 {
-    const unsigned char *r = record.data;
-    vindex_status st = head_check(KIND_CODES, record, RECORD_CODES_BYTES);
+    unsigned char full[RECORD_CODES_BYTES];
+    vindex_status st = head_check(KIND_CODES, record, RECORD_CODES_SHORT);
     if (st != VINDEX_OK) return st;
 
-    bool is_zero = get_fields(codes_fields, N_FIELDS(codes_fields), r, codes);
-    if (!is_zero || record.size != RECORD_CODES_BYTES || codes->n == 0 ||
+    if (!complete(record, RECORD_CODES_SHORT, full, sizeof full) ||
+        !get_fields(codes_fields, N_FIELDS(codes_fields), full, codes) || codes->n == 0 ||
         codes->n > SEGMENT_ROWS_MAX || !axes_are_valid(codes->m) || !c8_is_valid(codes) ||
         !p8_is_valid(codes))
         return vindex__corrupt("a codes record holds values outside the format's ranges");
@@ -449,11 +459,12 @@ static struct plane_layout layout_of(uint32_t n, uint32_t stride, uint32_t slots
 struct plane_layout vindex__model_layout(const struct model_record *model,
                                          const struct config *config, enum plane plane)
 {
+    uint32_t axes = model->m > model->p ? model->m : model->p;
     switch (plane) {
     case PLANE_MEAN:
     case PLANE_SCALE: return layout_of(1, 4 * config->dim, 1);
-    case PLANE_AXES: return layout_of(model->m, 4 * config->dim, 1);
-    case PLANE_DEVIATION: return layout_of(model->m, 4, 1);
+    case PLANE_AXES: return layout_of(axes, 4 * config->dim, 1);
+    case PLANE_DEVIATION: return layout_of(axes, 4, 1);
     default: return layout_of(0, 0, 1);
     }
 }

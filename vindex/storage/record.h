@@ -71,8 +71,9 @@ struct model_record {
     uint32_t m;      /* axes; 0 = no plane c4 */
     float clip;
     float energy;
-    uint32_t p;      /* of these axes have 8-bit codes as well; 0 = no plane p8 */
-    float axes_norm; /* no less than the spectral norm of these; 0 where p is 0 */
+    uint32_t p;      /* axes of plane p8; 0 = there is none. max(m, p) axes are kept */
+    float axes_norm; /* no less than the spectral norm of these; 0 where p is 0, as the next */
+    float p8_share;  /* of the rows that these leave in for the ten nearest, by estimate */
 };
 /** Derived planes of one segment. */
 #define CODES_C8 1u
@@ -102,7 +103,9 @@ struct audits_record {
 };
 
 #define RECORD_MODEL_BYTES 56u
+#define RECORD_MODEL_SHORT 48u /* without plane p8 */
 #define RECORD_CODES_BYTES 104u
+#define RECORD_CODES_SHORT 80u
 #define RECORD_AUDITS_BYTES 64u
 #define RECORD_CONFIG_BYTES 56u
 #define RECORD_STATE_BYTES 64u

@@ -35,11 +35,12 @@ struct part_codes {
 struct model {
     unsigned char nonce[NONCE_BYTES];
     uint64_t n_rows; /* live when it was trained */
-    uint32_t m, p; /* axes: all, and those of plane p8 */
+    uint32_t m, p; /* axes of planes c4 and p8 */
     float clip, energy;
     float axes_norm; /* of the first p axes as a matrix: its spectral norm is no larger; 0 where p is 0 */
+    float p8_share;  /* of the rows that these leave in for the ten nearest, by estimate */
     const float *mean, *scale;     /* [dim]; scale > 0 */
-    const float *axes, *deviation; /* [m, dim], [m], deviation > 0; NULL where m is 0 */
+    const float *axes, *deviation; /* [max(m, p), dim], [max(m, p)], deviation > 0; NULL where both are 0 */
 };
 
 /** A segment or the tail. Row `slot` of a part has position base + slot in the snapshot. */
