@@ -95,18 +95,51 @@ static void check_c8(const struct model *model, const struct part_codes *codes,
                  (double)codes->c8_error);
 }
 
+/* Along the leading axes; the last element under ip is what lies outside of them, or a little more. */
+static void check_p8(const struct snapshot *snapshot, const struct part_codes *codes,
+                     const unsigned char *group, uint32_t slot, const double *x)
+{
+    const struct model *model = snapshot->model;
+    bool has_rest = snapshot->config.metric == VINDEX_IP;
+    size_t r = slot % VKERN_GROUP, dim = snapshot->config.dim, n = model->p + has_rest;
+    double error = 0, inside = 0, all = 0;
+    float step;
+    memcpy(&step, group + 64 * ((n + 3) / 4) + 64 + 4 * r, 4);
+    for (size_t d = 0; d < dim; d++)
+        all += (x[d] - (double)model->mean[d]) * (x[d] - (double)model->mean[d]);
+    for (size_t k = 0; k < n; k++) {
+        double code = group[64 * (k / 4) + 4 * r + k % 4], y = 0;
+        for (size_t d = 0; d < dim && k < model->p; d++)
+            y += (double)model->axes[k * dim + d] * (x[d] - (double)model->mean[d]);
+        inside += y * y;
+        if (k == model->p) y = sqrt(fmax(all - inside, 0));
+        double off = fabs((code - 128) * (double)step - y);
+        double slack = k < model->p ? (double)codes->p8_drift : 1e-2 * sqrt(all);
+        if (!(off <= 0.501 * (double)step + slack))
+            fail_msg("slot %u, axis %zu: code %g stands for %g, not %g", slot, k, code,
+                     (code - 128) * (double)step, y);
+        if (k < model->p) error += off * off;
+    }
+    if (!(sqrt(error) <= (double)codes->p8_error + (double)codes->p8_drift))
+        fail_msg("slot %u: off by %g along the leading axes, its record says %g", slot, sqrt(error),
+                 (double)codes->p8_error);
+}
+
 static void check_part(const struct snapshot *snapshot, const struct part *part)
 {
     const struct part_codes *codes = part->codes;
     size_t dim = snapshot->config.dim;
     double x[4096];
     assert_int_equal(codes->n_c4 > 0, snapshot->model->m > 0);
+    assert_int_equal(codes->n_p8 > 0, snapshot->model->p > 0);
     for (uint32_t slot = 0; slot < part->n; slot++) {
         row_of(snapshot, part, slot, x);
         if (codes->n_c4)
             check_c4(snapshot->model, group_of(codes->c4, codes->n_c4, slot), slot, x, dim);
         if (codes->n_c8)
             check_c8(snapshot->model, codes, group_of(codes->c8, codes->n_c8, slot), slot, x, dim);
+        if (codes->n_p8)
+            check_p8(snapshot, codes, group_of(codes->p8, codes->n_p8, slot), slot, x);
     }
 }
 
@@ -120,6 +153,7 @@ void helper_check_codes(vindex *index, struct codes_found *found)
     found->has_model = snapshot->model != NULL;
     if (snapshot->model) {
         found->m = snapshot->model->m;
+        found->p = snapshot->model->p;
         found->model_rows = snapshot->model->n_rows;
         memcpy(found->model, snapshot->model->nonce, NONCE_BYTES);
     }

@@ -15,15 +15,15 @@ float *helper_rows(size_t n, uint32_t dim, uint64_t seed, bool whole);
 struct codes_found {
     uint64_t n_rows;  /* slots with codes */
     uint64_t n_parts; /* segments with codes */
-    uint32_t m;
+    uint32_t m, p;
     bool has_model;
     unsigned char model[NONCE_BYTES];
     uint64_t model_rows;
 };
 
 /**
- * Decode both planes of every segment and compare with its rows: 4-bit codes within half a step or clipped, 8-bit ones within
- * half a step and, all together, within the error their record states. Fails the test where that is not so.
+ * Decode all planes of every segment and compare with its rows: 4-bit codes within half a step or clipped, 8-bit ones within
+ * half a step (and the drift of projections) and, all together, within the error their record states. Fails the test where that is not so.
  */
 void helper_check_codes(vindex *index, struct codes_found *found);
 

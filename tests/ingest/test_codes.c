@@ -88,6 +88,7 @@ static struct codes_found assert_all_coded(vindex *index)
     assert_true(found.has_model);
     assert_int_equal(stats.n_coded, stats.n_rows);
     assert_int_equal(stats.c4_axes, found.m);
+    assert_int_equal(stats.p8_axes, found.p);
     assert_true(stats.codes_bytes > 0);
     return found;
 }
@@ -105,6 +106,8 @@ static void each_type_and_metric_gets_its_planes(void **state)
         {VINDEX_FLOAT, VINDEX_IP, 17, true},        {VINDEX_FLOAT16, VINDEX_L2, DIM, true},
         {VINDEX_BFLOAT16, VINDEX_COSINE, 40, true}, {VINDEX_INT8, VINDEX_L2, 64, false},
         {VINDEX_FLOAT, VINDEX_L2, 8, true},         {VINDEX_FLOAT, VINDEX_L2, 9, true},
+        {VINDEX_FLOAT, VINDEX_L2, 97, true},        {VINDEX_FLOAT, VINDEX_COSINE, 96, true},
+        {VINDEX_FLOAT16, VINDEX_IP, 98, true},      {VINDEX_INT8, VINDEX_L2, 96, false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         vindex *index = create(":memory:", cases[i].type, cases[i].metric, cases[i].dim);
@@ -112,12 +115,13 @@ static void each_type_and_metric_gets_its_planes(void **state)
         assert_int_equal(stats_of(index).n_coded, 0);
         optimize(index, 0);
         struct codes_found found = assert_all_coded(index);
-        printf("case %zu: %u axes of %u, %.1f bytes a row\n", i, found.m, cases[i].dim,
+        printf("case %zu: %u and %u axes of %u, %.1f bytes a row\n", i, found.m, found.p, cases[i].dim,
                (double)stats_of(index).codes_bytes / ROWS);
         if (cases[i].dim < 16)
             assert_int_equal(found.m, 0);
         else
             assert_true(found.m > 0);
+        if (cases[i].dim >= 96) assert_true(found.p > 0 && found.p < 60);
         assert_int_equal(found.model_rows, ROWS);
         uint64_t epoch = stats_of(index).epoch;
         optimize(index, 0); /* nothing is due */

@@ -15,7 +15,7 @@
 #include "storage/snapshot.h"
 
 /* A segment of 24 panels, and one of 64 with it; the last panel is short and not of whole groups. */
-enum { DIM = 24, ROWS = 6007, MANY = 16384 + ROWS, THREADS_MOST = 4 };
+enum { DIM = 24, WIDE = 96, ROWS = 6007, MANY = 16384 + ROWS, THREADS_MOST = 4 };
 
 enum kind { PLAIN, WHOLE, LAST_NOT_WHOLE, LAST_NEGATIVE };
 
@@ -34,6 +34,8 @@ static const struct {
     {"f32, cosine, whole numbers", VINDEX_FLOAT, VINDEX_COSINE, WHOLE, ROWS, DIM},
     {"f16, ip", VINDEX_FLOAT16, VINDEX_IP, PLAIN, ROWS, DIM},
     {"bf16, cosine", VINDEX_BFLOAT16, VINDEX_COSINE, PLAIN, ROWS, DIM},
+    {"f32, leading coordinates", VINDEX_FLOAT, VINDEX_L2, PLAIN, ROWS, WIDE},
+    {"f32, ip, leading coordinates", VINDEX_FLOAT, VINDEX_IP, PLAIN, ROWS, WIDE},
     {"u8", VINDEX_UINT8, VINDEX_L2, LAST_NEGATIVE, ROWS, 64},
     {"i8", VINDEX_INT8, VINDEX_L2, WHOLE, ROWS, 64},
 };
@@ -79,7 +81,7 @@ static void optimize(vindex *index, uint32_t flags)
 /* All codes of an index, one segment after the other: what its record says, then its blocks. */
 struct planes {
     unsigned char *bytes;
-    size_t size, c4_size, c8_size;
+    size_t size, c4_size, c8_size, p8_size;
     uint32_t n_whole, n_signed, n_parts;
 };
 
@@ -109,12 +111,14 @@ static struct planes take_planes(vindex *index)
     for (uint32_t i = 0; i < snapshot->n_parts; i++) {
         const struct part_codes *codes = snapshot->parts[i].codes;
         assert_non_null(codes);
-        const float facts[] = {codes->c8_error, codes->c8_size, codes->c8_bias};
+        const float facts[] = {codes->c8_error, codes->c8_size, codes->c8_bias, codes->p8_error,
+                               codes->p8_size,  codes->p8_bias, codes->p8_drift};
         const unsigned char kinds[] = {codes->whole, codes->is_signed};
         append(&planes, facts, sizeof facts);
         append(&planes, kinds, sizeof kinds);
         planes.c4_size += append_blocks(&planes, codes->c4, codes->n_c4);
         planes.c8_size += append_blocks(&planes, codes->c8, codes->n_c8);
+        planes.p8_size += append_blocks(&planes, codes->p8, codes->n_p8);
         planes.n_whole += codes->whole;
         planes.n_signed += codes->is_signed;
         planes.n_parts++;
@@ -125,12 +129,14 @@ static struct planes take_planes(vindex *index)
 }
 
 /* What a segment is said to be is decided by all of its rows. */
-static void check_kinds(const struct planes *planes, uint32_t type, enum kind kind, size_t n_rows)
+static void check_kinds(const struct planes *planes, uint32_t type, enum kind kind, size_t n_rows,
+                        bool has_p8)
 {
     uint32_t n = planes->n_parts;
     bool has_c8 = type != VINDEX_UINT8 && type != VINDEX_INT8;
     assert_int_equal(n, n_rows > 16384 ? 2 : 1);
     assert_true(planes->c4_size > 0);
+    if (has_p8) assert_true(planes->p8_size > 0);
     assert_int_equal(planes->c8_size > 0, has_c8);
     if (!has_c8) return;
     assert_int_equal(planes->n_whole, kind == PLAIN ? 0 : kind == LAST_NOT_WHOLE ? n - 1 : n);
@@ -155,7 +161,7 @@ static void codes_are_the_same_for_any_number_of_threads(void **state)
                 helper_check_index(index);
                 helper_check_codes(index, &found);
                 assert_int_equal(found.n_rows, cases[i].n);
-                check_kinds(&planes, cases[i].type, cases[i].kind, cases[i].n);
+                check_kinds(&planes, cases[i].type, cases[i].kind, cases[i].n, cases[i].dim == WIDE);
                 alone = planes;
             } else {
                 if (planes.size != alone.size || memcmp(planes.bytes, alone.bytes, alone.size) != 0)

@@ -284,7 +284,7 @@ static void looks_for_more_axes_where_the_first_do_not_do(void **state)
     vindex__free_aligned(sample.rows);
 }
 
-static uint32_t axes_chosen(double ratio, size_t n, uint32_t metric, struct rng *rng)
+static struct trained axes_chosen(double ratio, size_t n, uint32_t metric, struct rng *rng)
 {
     enum { DIM = 96 };
     struct law law;
@@ -295,11 +295,22 @@ static uint32_t axes_chosen(double ratio, size_t n, uint32_t metric, struct rng 
         draw(&law, rng, sample.rows + i * DIM);
     sample.n_rows = 1000000;
     assert_int_equal(vindex__train(&sample, NULL, &trained), VINDEX_OK);
-    uint32_t m = trained.m;
+    assert_true(trained.p % 8 == 0 && trained.p <= DIM);
+    if (trained.p > 0) {
+        assert_orthonormal(trained.axes, trained.p, DIM);
+        assert_true(trained.axes_norm >= 1 && trained.axes_norm < 1.0001F);
+        assert_true(trained.p8_share > 0 && trained.p8_share < 0.2F);
+        assert_true(trained.axes_norm == vkern_axes_norm(trained.axes, trained.p, DIM));
+        for (uint32_t k = 1; k < trained.p; k++)
+            assert_true(trained.deviation[k] > 0 && trained.deviation[k] <= trained.deviation[k - 1]);
+    } else {
+        assert_true(trained.axes_norm == 0 && trained.p8_share == 0);
+    }
+    struct trained numbers = {.m = trained.m, .p = trained.p};
     vindex__trained_free(&trained);
     vindex__free_aligned(sample.rows);
     law_free(&law);
-    return m;
+    return numbers;
 }
 
 static void a_steep_spectrum_needs_few_axes_and_a_flat_one_many(void **state)
@@ -307,12 +318,30 @@ static void a_steep_spectrum_needs_few_axes_and_a_flat_one_many(void **state)
     (void)state;
     struct rng rng;
     vindex__rng_init(&rng, test_seed());
-    uint32_t steep = axes_chosen(0.85, 6000, VKERN_L2, &rng),
-             flat = axes_chosen(1, 6000, VKERN_L2, &rng);
+    uint32_t steep = axes_chosen(0.85, 6000, VKERN_L2, &rng).m,
+             flat = axes_chosen(1, 6000, VKERN_L2, &rng).m;
     printf("axes kept of 96: steep spectrum %u, flat %u\n", steep, flat);
     assert_true(steep >= 8 && steep <= 48);
     assert_true(flat == 0 || flat >= 2 * steep); /* 0: reading 8-bit codes is as cheap */
-    assert_true(axes_chosen(0.85, 6000, VKERN_IP, &rng) > 0);
+    assert_true(axes_chosen(0.85, 6000, VKERN_IP, &rng).m > 0);
+}
+
+/* Where leading coordinates say little, looking at them first gains nothing. */
+static void leading_coordinates_are_few_or_none(void **state)
+{
+    (void)state;
+    struct rng rng;
+    vindex__rng_init(&rng, test_seed());
+    uint32_t steep = axes_chosen(0.8, 6000, VKERN_L2, &rng).p,
+             less = axes_chosen(0.93, 6000, VKERN_L2, &rng).p,
+             flat = axes_chosen(1, 6000, VKERN_L2, &rng).p,
+             product = axes_chosen(0.8, 6000, VKERN_IP, &rng).p;
+    printf("leading axes of 96: steep spectrum %u, less so %u, flat %u; products %u\n", steep, less,
+           flat, product);
+    assert_true(steep >= 8 && steep <= 32);
+    assert_true(less > steep && less <= 60);
+    assert_int_equal(flat, 0);
+    assert_true(product >= 8 && product <= 48);
 }
 
 /* ---- samples without a sensible covariance ------------------------------------------------------------ */
@@ -372,6 +401,8 @@ static void assert_sound(const struct sample *sample, const struct trained *trai
         if (!(trained->deviation[k] >= FLT_MIN && trained->deviation[k] <= FLT_MAX))
             fail_msg("%s, dim %u: a deviation of %g", what, dim, (double)trained->deviation[k]);
     assert_orthonormal(trained->axes, trained->m, dim);
+    assert_true(trained->p % 8 == 0 && trained->p <= dim);
+    assert_orthonormal(trained->axes, trained->p, dim);
 }
 
 static void odd_samples_train_to_something_sound(void **state)
@@ -436,6 +467,7 @@ int main(void)
         cmocka_unit_test(finds_axes_in_many_dimensions),
         cmocka_unit_test(looks_for_more_axes_where_the_first_do_not_do),
         cmocka_unit_test(a_steep_spectrum_needs_few_axes_and_a_flat_one_many),
+        cmocka_unit_test(leading_coordinates_are_few_or_none),
         cmocka_unit_test(odd_samples_train_to_something_sound),
         cmocka_unit_test(training_can_be_cancelled_anywhere),
     };

@@ -200,6 +200,7 @@ vindex_status vindex_stat(vindex *index, vindex_stats *stats)
             .next_id = snapshot->state.next_id,
             .recall = index->config.recall,
             .c4_axes = snapshot->model ? snapshot->model->m : 0,
+            .p8_axes = snapshot->model ? snapshot->model->p : 0,
         };
         count_parts(snapshot, &s);
         vindex__calibration_stat(index->calibration, &audits);

@@ -16,7 +16,7 @@ _Static_assert(sizeof(vindex_filter) == 48, "the public layout is pinned");
 _Static_assert(sizeof(vindex_hit) == 16, "the public layout is pinned");
 _Static_assert(sizeof(vindex_vectors) == 32, "the public layout is pinned");
 _Static_assert(sizeof(vindex_report) == 232, "the public layout is pinned");
-_Static_assert(sizeof(vindex_stats) == 144, "the public layout is pinned");
+_Static_assert(sizeof(vindex_stats) == 152, "the public layout is pinned");
 _Static_assert((int)VINDEX_BIT == VKERN_BIT && (int)VINDEX_HAMMING == VKERN_HAMMING,
                "types and metrics have one numbering");
 

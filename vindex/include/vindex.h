@@ -484,6 +484,8 @@ typedef struct vindex_stats {
     uint64_t codes_bytes; /* of their blocks */
     uint64_t n_audits;    /* rows and queries answered exactly, that plans below recall 1 rest on */
     uint64_t n_alarms;    /* times since opening that live audits contradicted a plan */
+    uint32_t p8_axes;     /* of the 8-bit codes of leading coordinates; 0 = none */
+    uint32_t reserved;    /* 0 */
 } vindex_stats;
 #define VINDEX_STATS_INIT                                                                          \
     {                                                                                              \

@@ -19,10 +19,10 @@
 
 #include "base/mem.h"
 #include "base/status.h"
-#include "ingest/train.h"
+#include "ingest/choose.h"
 
 enum {
-    K = 10,
+    K = CHOOSE_K,
     QUERIES_MAX = 256,
     QUERIES_SHARE = 16, /* no more queries than a 16th of the rows */
     SCAN_GROUPS = 256   /* 4,096 rows at a time: their scores stay in L1 and L2 */
@@ -46,16 +46,8 @@ static const uint32_t candidates[] = {8,   16,  24,  32,  40,  48,  56,  64,  80
                                       160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024};
 enum { N_CANDIDATES = sizeof candidates / sizeof *candidates };
 
-struct neighbour {
-    float score;
-    size_t row;
-};
-
 struct trial {
-    const struct sample *sample;
-    const struct centred *centred;
-    size_t n_queries;
-    struct neighbour *truth; /* [n_queries, K]: ascending by score; row SIZE_MAX: none */
+    struct asked asked;
     unsigned char *groups;   /* the sample's codes */
     size_t groups_capacity;
     float *scratch; /* of the encoder */
@@ -65,11 +57,6 @@ struct trial {
     uint32_t *ranks; /* [n_queries * K] */
     size_t n_ranks;
 };
-
-static size_t query_row(const struct trial *trial, size_t q)
-{
-    return q * (trial->sample->n / trial->n_queries);
-}
 
 /* ---- the truth ------------------------------------------------------------------------------------- */
 
@@ -87,9 +74,9 @@ static void offer(struct neighbour *nearest, float score, size_t row)
 /* The queries, minus: half the squared distance is |x|^2 / 2 - q.x up to what is the query's own. */
 static void negated_query(const struct trial *trial, size_t q, float *out)
 {
-    const struct sample *sample = trial->sample;
-    const struct centred *centred = trial->centred;
-    const float *row = sample->rows + query_row(trial, q) * sample->dim;
+    const struct sample *sample = trial->asked.sample;
+    const struct centred *centred = trial->asked.centred;
+    const float *row = sample->rows + asked_row(&trial->asked, q) * sample->dim;
     bool is_product = sample->metric == VKERN_IP;
     for (size_t d = 0; d < sample->dim; d++) {
         double origin = is_product ? 0 : (double)centred->mean[d];
@@ -99,18 +86,18 @@ static void negated_query(const struct trial *trial, size_t q, float *out)
 
 static void offer_panel(struct trial *trial, const float *scores, size_t first, size_t n)
 {
-    for (size_t q = 0; q < trial->n_queries; q++) {
+    for (size_t q = 0; q < trial->asked.n_queries; q++) {
         const float *line = scores + q * VKERN_TILE_ROWS;
-        size_t own = query_row(trial, q);
+        size_t own = asked_row(&trial->asked, q);
         for (size_t r = 0; r < n; r++)
-            if (first + r != own) offer(trial->truth + q * K, line[r], first + r);
+            if (first + r != own) offer(trial->asked.truth + q * K, line[r], first + r);
     }
 }
 
 static void half_squares(const struct trial *trial, const float *rows, size_t n, float *bias)
 {
-    size_t dim = trial->sample->dim;
-    bool is_product = trial->sample->metric == VKERN_IP;
+    size_t dim = trial->asked.sample->dim;
+    bool is_product = trial->asked.sample->metric == VKERN_IP;
     for (size_t i = 0; i < n; i++)
         bias[i] = is_product ? 0 : (float)(vkern_get()->sumsq[VKERN_F32](rows + i * dim, dim) / 2);
 }
@@ -118,26 +105,26 @@ static void half_squares(const struct trial *trial, const float *rows, size_t n,
 static vindex_status find_truth(struct trial *trial, const struct asking *asking)
 {
     const struct vkern_tile *tile = vkern_get()->tile;
-    size_t dim = trial->sample->dim;
-    struct centred all = *trial->centred;
+    size_t dim = trial->asked.sample->dim;
+    struct centred all = *trial->asked.centred;
     float bias[VKERN_TILE_ROWS];
-    float *queries = vindex__alloc_aligned(trial->n_queries, dim * sizeof *queries);
+    float *queries = vindex__alloc_aligned(trial->asked.n_queries, dim * sizeof *queries);
     float *rows = vindex__alloc_aligned(VKERN_TILE_ROWS, dim * sizeof *rows);
     float *panel = vindex__alloc_aligned(vkern_panel_floats(dim), sizeof *panel);
-    float *scores = vindex__alloc_aligned(trial->n_queries, VKERN_TILE_ROWS * sizeof *scores);
+    float *scores = vindex__alloc_aligned(trial->asked.n_queries, VKERN_TILE_ROWS * sizeof *scores);
     vindex_status st = queries && rows && panel && scores ? VINDEX_OK : vindex__nomem();
     all.step = 1;
-    all.n = trial->sample->n;
-    for (size_t q = 0; q < trial->n_queries && st == VINDEX_OK; q++)
+    all.n = trial->asked.sample->n;
+    for (size_t q = 0; q < trial->asked.n_queries && st == VINDEX_OK; q++)
         negated_query(trial, q, queries + q * dim);
-    for (size_t i = 0; i < trial->n_queries * K; i++)
-        trial->truth[i] = (struct neighbour){INFINITY, SIZE_MAX};
+    for (size_t i = 0; i < trial->asked.n_queries * K; i++)
+        trial->asked.truth[i] = (struct neighbour){INFINITY, SIZE_MAX};
     for (size_t first = 0; first < all.n && st == VINDEX_OK; first += VKERN_TILE_ROWS) {
         size_t n = all.n - first < VKERN_TILE_ROWS ? all.n - first : VKERN_TILE_ROWS;
         vindex__centred_rows(&all, first, n, rows);
         half_squares(trial, rows, n, bias);
         tile->pack(VKERN_F32, rows, dim * sizeof *rows, n, dim, NULL, panel);
-        tile->multiply(queries, trial->n_queries, panel, bias, n, dim, scores, VKERN_TILE_ROWS);
+        tile->multiply(queries, trial->asked.n_queries, panel, bias, n, dim, scores, VKERN_TILE_ROWS);
         offer_panel(trial, scores, first, n);
         st = vindex__ask(asking);
     }
@@ -153,7 +140,7 @@ static vindex_status find_truth(struct trial *trial, const struct asking *asking
 static vindex_status encode(struct trial *trial, const struct vkern_model *model,
                             const struct asking *asking)
 {
-    const struct sample *sample = trial->sample;
+    const struct sample *sample = trial->asked.sample;
     size_t group_bytes = vkern_c4_group_bytes(model->m), at = 0;
     vindex_status st = VINDEX_OK;
     if (!vindex__grow((void **)&trial->groups, &trial->groups_capacity,
@@ -180,10 +167,10 @@ static uint32_t count_below(const float *scores, size_t n, float threshold)
 /* Rows that a scan puts before each true neighbour of query q, the query itself not counted. */
 static void rank_neighbours(struct trial *trial, size_t q)
 {
-    size_t n = trial->sample->n;
-    float own = trial->scores[query_row(trial, q)];
+    size_t n = trial->asked.sample->n;
+    float own = trial->scores[asked_row(&trial->asked, q)];
     for (size_t i = 0; i < K; i++) {
-        size_t row = trial->truth[q * K + i].row;
+        size_t row = trial->asked.truth[q * K + i].row;
         if (row == SIZE_MAX) continue;
         float score = trial->scores[row];
         trial->ranks[trial->n_ranks++] = isfinite(score) && isfinite(own)
@@ -195,11 +182,11 @@ static void rank_neighbours(struct trial *trial, size_t q)
 static void scan(struct trial *trial, const struct vkern_model *model, size_t q)
 {
     const struct vkern_codes *codes = vkern_get()->codes;
-    const struct sample *sample = trial->sample;
+    const struct sample *sample = trial->asked.sample;
     size_t n_groups = vkern_groups(sample->n), group_bytes = vkern_c4_group_bytes(model->m);
     float weight_scale;
     vkern_c4_query_make(model, vkern_get()->ndot[VKERN_F32],
-                        sample->rows + query_row(trial, q) * sample->dim, trial->vector,
+                        sample->rows + asked_row(&trial->asked, q) * sample->dim, trial->vector,
                         trial->weights, &weight_scale);
     for (size_t at = 0; at < n_groups; at += SCAN_GROUPS) {
         size_t n = n_groups - at < SCAN_GROUPS ? n_groups - at : SCAN_GROUPS;
@@ -231,14 +218,14 @@ static vindex_status depth_needed(struct trial *trial, const struct vkern_model 
 {
     vindex_status st = encode(trial, model, asking);
     trial->n_ranks = 0;
-    for (size_t q = 0; q < trial->n_queries && st == VINDEX_OK; q++) {
+    for (size_t q = 0; q < trial->asked.n_queries && st == VINDEX_OK; q++) {
         scan(trial, model, q);
         rank_neighbours(trial, q);
         st = vindex__ask(asking);
     }
     if (st != VINDEX_OK || trial->n_ranks == 0) return st;
     qsort(trial->ranks, trial->n_ranks, sizeof *trial->ranks, compare_ranks);
-    size_t found = (size_t)ceil(share_wanted(trial->sample) * (double)trial->n_ranks);
+    size_t found = (size_t)ceil(share_wanted(trial->asked.sample) * (double)trial->n_ranks);
     *depth = (double)trial->ranks[found - 1] + 1;
     return VINDEX_OK;
 }
@@ -295,7 +282,7 @@ static vindex_status compare_candidates(struct trial *trial, const struct traine
                                         uint32_t n_axes, const struct asking *asking,
                                         uint32_t *best)
 {
-    const struct sample *sample = trial->sample;
+    const struct sample *sample = trial->asked.sample;
     double costs[N_CANDIDATES], without = cost_without(sample), least = without;
     vindex_status st = VINDEX_OK;
     for (size_t i = 0; i < N_CANDIDATES; i++)
@@ -316,16 +303,16 @@ static vindex_status compare_candidates(struct trial *trial, const struct traine
 
 static vindex_status trial_init(struct trial *trial, const struct trained *trained, uint32_t n_axes)
 {
-    const struct sample *sample = trial->sample;
+    const struct sample *sample = trial->asked.sample;
     struct vkern_model model = vindex__trained_model(trained, sample->metric, n_axes);
-    trial->truth = vindex__calloc(trial->n_queries * K, sizeof *trial->truth);
-    trial->ranks = vindex__calloc(trial->n_queries * K, sizeof *trial->ranks);
+    trial->asked.truth = vindex__calloc(trial->asked.n_queries * K, sizeof *trial->asked.truth);
+    trial->ranks = vindex__calloc(trial->asked.n_queries * K, sizeof *trial->ranks);
     trial->scratch = vindex__alloc_aligned(vkern_c4_scratch(&model), sizeof *trial->scratch);
     trial->scores =
         vindex__alloc_aligned(vkern_groups(sample->n), VKERN_GROUP * sizeof *trial->scores);
     trial->vector = vindex__alloc_aligned((size_t)n_axes + sample->dim, sizeof *trial->vector);
     trial->weights = vindex__alloc_aligned(n_axes, sizeof *trial->weights);
-    return trial->truth && trial->ranks && trial->scratch && trial->scores && trial->vector &&
+    return trial->asked.truth && trial->ranks && trial->scratch && trial->scores && trial->vector &&
                    trial->weights
                ? VINDEX_OK
                : vindex__nomem();
@@ -333,7 +320,7 @@ static vindex_status trial_init(struct trial *trial, const struct trained *train
 
 static void trial_deinit(struct trial *trial)
 {
-    vindex__free(trial->truth);
+    vindex__free(trial->asked.truth);
     vindex__free(trial->ranks);
     vindex__free(trial->groups);
     vindex__free_aligned(trial->scratch);
@@ -344,16 +331,19 @@ static void trial_deinit(struct trial *trial)
 
 vindex_status vindex__choose_axes(const struct sample *sample, const struct centred *centred,
                                   const struct trained *trained, uint32_t n_axes,
-                                  const struct asking *asking, uint32_t *m)
+                                  const struct asking *asking, uint32_t *m,
+                                  struct lead_choice *lead)
 {
-    struct trial trial = {.sample = sample, .centred = centred};
+    struct trial trial = {.asked = {.sample = sample, .centred = centred}};
     *m = 0;
-    trial.n_queries =
+    *lead = (struct lead_choice){0, 0};
+    trial.asked.n_queries =
         sample->n / QUERIES_SHARE < QUERIES_MAX ? sample->n / QUERIES_SHARE : QUERIES_MAX;
-    if (n_axes == 0 || trial.n_queries == 0) return VINDEX_OK;
+    if (n_axes == 0 || trial.asked.n_queries == 0) return VINDEX_OK;
     vindex_status st = trial_init(&trial, trained, n_axes);
     if (st == VINDEX_OK) st = find_truth(&trial, asking);
     if (st == VINDEX_OK) st = compare_candidates(&trial, trained, n_axes, asking, m);
+    if (st == VINDEX_OK) st = vindex__choose_lead(&trial.asked, trained, n_axes, asking, lead);
     trial_deinit(&trial);
     return st;
 }

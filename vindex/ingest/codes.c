@@ -114,7 +114,10 @@ static vindex_status put_model(struct ingest *in, const struct trained *trained)
     struct model_record record = {.n_rows = trained->n_rows,
                                   .m = trained->m,
                                   .clip = trained->clip,
-                                  .energy = trained->energy};
+                                  .energy = trained->energy,
+                                  .p = trained->p,
+                                  .axes_norm = trained->axes_norm,
+                                  .p8_share = trained->p8_share};
     unsigned char bytes[RECORD_MODEL_BYTES];
     vindex_status st = vindex__nonce(record.nonce, NONCE_BYTES);
     for (int i = 0; i < N_MODEL_PLANES && st == VINDEX_OK; i++) {
@@ -258,9 +261,11 @@ static vindex_status open_encoder(struct ingest *in, struct coder *coder)
                                .scale = model->scale,
                                .axes = model->axes,
                                .deviation = model->deviation,
-                               .clip = model->clip};
+                               .clip = model->clip,
+                               .p = model->p,
+                               .axes_norm = model->axes_norm};
     bool has_c8 = vindex__has_c8(&in->config);
-    if (!model->m && !has_c8) return VINDEX_OK;
+    if (!model->m && !model->p && !has_c8) return VINDEX_OK;
     return vindex__encoder_open(&form, in->config.type, has_c8, in->pool, &coder->encoder);
 }
 
@@ -288,27 +293,39 @@ static void note_c8(const struct vkern_c8_facts *facts, struct codes_record *cod
     codes->c8_bias = facts->bias_max;
 }
 
+static void note_p8(const struct vkern_p8_facts *facts, uint32_t p, struct codes_record *codes)
+{
+    codes->p = p;
+    codes->p8_error = facts->codes.error;
+    codes->p8_size = facts->codes.size;
+    codes->p8_bias = facts->codes.bias_max;
+    codes->p8_drift = facts->drift;
+}
+
 /* Blocks, then the record in place of the one there was. */
 static vindex_status put_codes(struct ingest *in, uint64_t seq,
                                const struct segment_record *segment, const struct model *model,
                                const struct groups *groups)
 {
     struct codes_record codes = {.n = segment->n, .m = model->m};
-    struct plane_layout layout;
     unsigned char key[8], bytes[RECORD_CODES_BYTES];
     store_be64(key, seq);
     memcpy(codes.segment, segment->nonce, NONCE_BYTES);
     memcpy(codes.model, model->nonce, NONCE_BYTES);
     if (groups->has_c8) note_c8(&groups->c8_facts, &codes);
+    if (groups->has_p8) note_p8(&groups->p8_facts, model->p, &codes);
+    const struct {
+        enum plane plane;
+        const void *groups; /* NULL: there is no such plane */
+    } planes[] = {{PLANE_C4, codes.m ? groups->c4 : NULL},
+                  {PLANE_C8, groups->has_c8 ? groups->c8 : NULL},
+                  {PLANE_P8, groups->has_p8 ? groups->p8 : NULL}};
     vindex_status st = vindex__codes_drop(in, seq);
     if (st == VINDEX_OK) st = vindex__nonce(codes.nonce, NONCE_BYTES);
-    if (st == VINDEX_OK && codes.m) {
-        layout = vindex__codes_layout(&codes, &in->config, PLANE_C4);
-        st = put_plane(in, codes.nonce, PLANE_C4, &layout, groups->c4);
-    }
-    if (st == VINDEX_OK && groups->has_c8) {
-        layout = vindex__codes_layout(&codes, &in->config, PLANE_C8);
-        st = put_plane(in, codes.nonce, PLANE_C8, &layout, groups->c8);
+    for (size_t i = 0; i < sizeof planes / sizeof *planes && st == VINDEX_OK; i++) {
+        if (!planes[i].groups) continue;
+        struct plane_layout layout = vindex__codes_layout(&codes, &in->config, planes[i].plane);
+        st = put_plane(in, codes.nonce, planes[i].plane, &layout, planes[i].groups);
     }
     vindex__codes_encode(&codes, bytes);
     return st == VINDEX_OK ? catalog_put(in->session->catalog, TABLE_CODES, bytes_of(key, 8),

@@ -15,13 +15,15 @@
 /* What a thread works in. */
 struct workplace {
     float *rows;    /* [VKERN_TILE_ROWS, dim] */
-    float *scratch; /* of vkern_c4_encode; NULL where there is no c4 */
+    float *scratch; /* of vkern_axes_encode; NULL where there are no axes */
 };
 
 /* What a panel leaves behind. */
 struct panel {
     struct vkern_c8_range range;
     struct vkern_c8_extremes extremes;
+    bool has_p8;
+    struct vkern_p8_facts p8_facts;
 };
 
 struct encoder {
@@ -46,6 +48,7 @@ void vindex__groups_deinit(struct groups *groups)
 {
     vindex__free_aligned(groups->c4);
     vindex__free_aligned(groups->c8);
+    vindex__free_aligned(groups->p8);
     memset(groups, 0, sizeof *groups);
 }
 
@@ -64,9 +67,9 @@ void vindex__encoder_close(struct encoder *e)
 static bool make_workplace(const struct vkern_model *model, struct workplace *place)
 {
     place->rows = vindex__alloc_aligned((size_t)VKERN_TILE_ROWS * model->dim, sizeof *place->rows);
-    if (model->m)
+    if (vkern_n_axes(model))
         place->scratch = vindex__alloc_aligned(vkern_c4_scratch(model), sizeof *place->scratch);
-    return place->rows && (place->scratch || !model->m);
+    return place->rows && (place->scratch || !vkern_n_axes(model));
 }
 
 vindex_status vindex__encoder_open(const struct vkern_model *model, uint32_t type, bool has_c8,
@@ -133,6 +136,20 @@ static void look_at_panel(void *encoder, size_t task, uint32_t worker)
     e->panels[task].range = range;
 }
 
+static void encode_along(struct encoder *e, const struct workplace *place, size_t task, uint32_t n)
+{
+    const struct vkern_model *model = &e->model;
+    struct panel *panel = &e->panels[task];
+    size_t first_group = task * VKERN_TILE_GROUPS;
+    unsigned char *c4 = NULL, *p8 = NULL;
+    if (model->m) c4 = e->groups->c4 + first_group * vkern_c4_group_bytes(model->m);
+    if (model->p)
+        p8 = e->groups->p8 + first_group * vkern_c8_group_bytes(vkern_p8_dim(model));
+    panel->has_p8 = vkern_axes_encode(model, e->tile, place->rows, n, place->scratch, c4, p8,
+                                      &panel->p8_facts) &&
+                    p8;
+}
+
 static void encode_panel(void *encoder, size_t task, uint32_t worker)
 {
     struct encoder *e = encoder;
@@ -141,9 +158,7 @@ static void encode_panel(void *encoder, size_t task, uint32_t worker)
     uint32_t n = panel_rows(e, task);
     size_t first_group = task * VKERN_TILE_GROUPS;
     gather(e, (uint32_t)task * VKERN_TILE_ROWS, n, place->rows);
-    if (model->m)
-        vkern_c4_encode(model, e->tile, place->rows, n, place->scratch,
-                        e->groups->c4 + first_group * vkern_c4_group_bytes(model->m));
+    if (vkern_n_axes(model)) encode_along(e, place, task, n);
     if (e->has_c8) {
         struct vkern_c8_extremes extremes = {.error = 0};
         vkern_c8_encode_part(model, &e->range, place->rows, n,
@@ -172,10 +187,12 @@ static vindex_status make_room(struct encoder *e, size_t n_panels, size_t n_grou
 {
     size_t c4_bytes = e->model.m ? vkern_c4_group_bytes(e->model.m) : 0;
     size_t c8_bytes = e->has_c8 ? vkern_c8_group_bytes(e->model.dim) : 0;
+    size_t p8_bytes = e->model.p ? vkern_c8_group_bytes(vkern_p8_dim(&e->model)) : 0;
     bool fits =
         vindex__grow((void **)&e->panels, &e->panels_capacity, n_panels, sizeof *e->panels) &&
         reserve(&groups->c4, &groups->c4_capacity, n_groups, c4_bytes) &&
-        reserve(&groups->c8, &groups->c8_capacity, n_groups, c8_bytes);
+        reserve(&groups->c8, &groups->c8_capacity, n_groups, c8_bytes) &&
+        reserve(&groups->p8, &groups->p8_capacity, n_groups, p8_bytes);
     return fits ? VINDEX_OK : vindex__nomem();
 }
 
@@ -187,12 +204,23 @@ static void find_range(struct encoder *e, size_t n_panels)
         vkern_c8_join_ranges(&e->range, &e->panels[i].range);
 }
 
-static void conclude(struct encoder *e, size_t n_panels)
+static void conclude_c8(struct encoder *e, size_t n_panels)
 {
     struct vkern_c8_extremes extremes = {.error = 0};
     for (size_t i = 0; i < n_panels; i++)
         vkern_c8_join_extremes(&extremes, &e->panels[i].extremes);
     e->groups->has_c8 = vkern_c8_conclude(&e->model, &e->range, &extremes, &e->groups->c8_facts);
+}
+
+static void conclude_p8(struct encoder *e, size_t n_panels)
+{
+    struct groups *groups = e->groups;
+    groups->has_p8 = true;
+    memset(&groups->p8_facts, 0, sizeof groups->p8_facts);
+    for (size_t i = 0; i < n_panels; i++) {
+        groups->has_p8 &= e->panels[i].has_p8;
+        vkern_p8_join(&groups->p8_facts, &e->panels[i].p8_facts);
+    }
 }
 
 vindex_status vindex__encode(struct encoder *e, const struct row_source *source,
@@ -203,9 +231,10 @@ vindex_status vindex__encode(struct encoder *e, const struct row_source *source,
     if (st != VINDEX_OK) return st;
     e->source = source;
     e->groups = groups;
-    groups->has_c8 = false;
+    groups->has_c8 = groups->has_p8 = false;
     if (e->has_c8) find_range(e, n_panels);
     vindex__pool_run(e->pool, encode_panel, e, n_panels);
-    if (e->has_c8) conclude(e, n_panels);
+    if (e->has_c8) conclude_c8(e, n_panels);
+    if (e->model.p) conclude_p8(e, n_panels);
     return VINDEX_OK;
 }

@@ -18,10 +18,11 @@ struct row_source {
 
 /* Groups of one segment, all planes that it gets; the buffers are kept from one to the next. */
 struct groups {
-    unsigned char *c4, *c8;
-    size_t c4_capacity, c8_capacity;
-    bool has_c8; /* false: there is no such plane, or some row leaves the range of f32 */
+    unsigned char *c4, *c8, *p8;
+    size_t c4_capacity, c8_capacity, p8_capacity;
+    bool has_c8, has_p8; /* false: there is no such plane, or some row leaves the range of f32 */
     struct vkern_c8_facts c8_facts;
+    struct vkern_p8_facts p8_facts;
 };
 
 void vindex__groups_deinit(struct groups *groups);
@@ -29,7 +30,7 @@ void vindex__groups_deinit(struct groups *groups);
 struct encoder;
 
 /**
- * The model is copied, its arrays and the pool (NULL: the calling thread alone) are borrowed. m 0: no c4.
+ * The model is copied, its arrays and the pool (NULL: the calling thread alone) are borrowed. m 0: no c4; p 0: no p8.
  * Scratch is (3 dim + m) KiB for each thread of the pool.
  */
 vindex_status vindex__encoder_open(const struct vkern_model *model, uint32_t type, bool has_c8,

@@ -128,11 +128,23 @@ static void set_deviations(const struct centred *centred, const double *variance
     trained->energy = total > 0 ? (float)(kept < total ? kept / total : 1) : 0;
 }
 
+/* A matrix whose norm is not close to 1 is none of axes: never seen, and FORMAT.md has no room for it. */
+static void keep_lead(const struct sample *sample, const struct lead_choice *lead,
+                      struct trained *trained)
+{
+    float norm = lead->p ? vkern_axes_norm(trained->axes, lead->p, sample->dim) : 2;
+    if (!(norm < 2)) return;
+    trained->p = lead->p;
+    trained->axes_norm = norm;
+    trained->p8_share = lead->share;
+}
+
 /* The n leading axes and how many of them to keep. */
 static vindex_status try_axes(const struct centred *centred, uint32_t n, double total,
                               const struct asking *asking, struct trained *trained)
 {
     uint32_t m = 0;
+    struct lead_choice lead = {0, 0};
     double *variances = vindex__calloc(n, sizeof *variances);
     trained->axes = vindex__alloc_aligned(n, centred->sample->dim * sizeof *trained->axes);
     trained->deviation = vindex__alloc_aligned(n, sizeof *trained->deviation);
@@ -142,9 +154,10 @@ static vindex_status try_axes(const struct centred *centred, uint32_t n, double 
     if (st != VINDEX_OK) goto out;
     n = axes_that_count(variances, n);
     set_deviations(centred, variances, n, total, trained);
-    st = vindex__choose_axes(centred->sample, centred, trained, n, asking, &m);
+    st = vindex__choose_axes(centred->sample, centred, trained, n, asking, &m, &lead);
     trained->m = m;
     set_deviations(centred, variances, m, total, trained);
+    keep_lead(centred->sample, &lead, trained);
 out:
     vindex__free(variances);
     return st;

@@ -39,11 +39,14 @@ vindex_status vindex__sample_rows(struct session *session, const struct config *
 void vindex__sample_free(struct sample *sample);
 
 struct trained {
-    uint32_t dim, m; /* m axes are kept; 0: 4-bit codes do not pay */
+    uint32_t dim;
+    uint32_t m, p; /* axes of planes c4 and p8; 0: such codes do not pay */
+    float axes_norm; /* vkern_axes_norm of the p; 0 where p is 0, as the next */
+    float p8_share;  /* of the rows that these leave in for the ten nearest, by estimate */
     float clip;
-    float energy;            /* share of the variance along the m axes */
+    float energy;            /* share of the variance along the first m axes */
     float *mean, *scale;     /* [dim] */
-    float *axes, *deviation; /* [m, dim], [m]; vindex__trained_free */
+    float *axes, *deviation; /* [max(m, p), dim], [max(m, p)]; vindex__trained_free */
     uint64_t n_rows;
 };
 
@@ -93,9 +96,13 @@ vindex_status vindex__eigen_symmetric(double *a, size_t n, const struct asking *
 
 /* ---- choose.c ------------------------------------------------------------------------------------ */
 
-/** How many of the n_axes axes that trained holds to keep: see the file. *m 0: none. */
+struct lead_choice {
+    uint32_t p;
+    float share; /* p8_share above */
+};
+/** How many of the n_axes axes that trained holds planes c4 and p8 should have: see the files. 0: none. */
 vindex_status vindex__choose_axes(const struct sample *sample, const struct centred *centred,
                                   const struct trained *trained, uint32_t n_axes,
-                                  const struct asking *asking, uint32_t *m);
+                                  const struct asking *asking, uint32_t *m, struct lead_choice *lead);
 
 #endif
