@@ -179,6 +179,7 @@ static int add_stats(struct table *table, int number, struct facts *facts)
     add_integer(facts, "row_bytes", stats.row_bytes);
     add_integer(facts, "cached_bytes", v->shadow.cached_bytes);
     add_integer(facts, "c4_axes", stats.c4_axes);
+    add_integer(facts, "p8_axes", stats.p8_axes);
     add_integer(facts, "n_coded", stats.n_coded);
     add_integer(facts, "codes_bytes", stats.codes_bytes);
     add_integer(facts, "n_audits", stats.n_audits);

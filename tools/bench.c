@@ -51,11 +51,13 @@ static const struct way ways[] = {
     {"auto", NULL, NULL, NULL, false, false, PEAK_FMA},
     {"rows", "scan", NULL, ", scan ", false, true, PEAK_FMA},
     {"c8", "c8", NULL, ", c8 ", false, true, PEAK_FMA},
+    {"p8", "p8", NULL, ", p8 ", false, true, PEAK_FMA},
     {"c4", "c4", NULL, ": c4 of ", false, false, PEAK_FMA},
     {"batch", NULL, NULL, NULL, true, false, PEAK_INT8},
     {"tile", "tile", NULL, ", tile ", true, true, PEAK_FMA},
     {"openblas", "tile", "blas", ", tile openblas", true, true, PEAK_FMA},
     {"tile8", "tile8", NULL, ", tile8 ", true, true, PEAK_INT8},
+    {"p8-tiles", "p8", NULL, ", p8 ", true, true, PEAK_INT8},
 };
 
 struct bench {
@@ -64,7 +66,7 @@ struct bench {
     vindex *index;
     vindex_searcher *searcher;
     uint64_t n, k, batch;
-    uint32_t dim, axes;
+    uint32_t dim, axes, leading; /* elements; axes of 4-bit and of 8-bit codes */
     vindex_type type;
     vindex_metric metric;
     size_t row_bytes;
@@ -183,6 +185,7 @@ static vindex_status prepare_index(struct bench *bench, struct fault *fault)
     bench->type = (vindex_type)stats.type;
     bench->metric = (vindex_metric)stats.metric;
     bench->axes = stats.c4_axes;
+    bench->leading = stats.p8_axes;
     st = allocate(bench, fault);
     if (st != VINDEX_OK) return st;
     memset(bench->base, 1,
@@ -281,8 +284,15 @@ static double bytes_read(const struct bench *bench)
     double row = (double)bench->row_bytes;
 
     if (bench->axes > 0 && strstr(bench->plan, ": c4 of ")) row = bench->axes / 2.0 + 4;
+    if (strstr(bench->plan, ", p8 ")) row = bench->leading + 12.0;
     if (strstr(bench->plan, ", c8 ")) row = (bench->dim + 3) / 4 * 4.0 + 12;
     return row * (double)bench->n;
+}
+
+/* Products of a query and a row; what leading coordinates let through, and the rows gone over twice, not counted. */
+static double products(const struct bench *bench)
+{
+    return strstr(bench->plan, ", p8 ") ? bench->leading : bench->dim;
 }
 
 static double measure_floor(struct bench *bench)
@@ -290,7 +300,7 @@ static double measure_floor(struct bench *bench)
     int64_t began_ns = clock_ns();
     size_t n_bytes = (size_t)bytes_read(bench), n_most = bench->n * bench->row_bytes;
 
-    bool by_tiles = strstr(bench->plan, ", tile8 amx") != NULL;
+    bool by_tiles = strstr(bench->plan, ", tile8 amx") || strstr(bench->plan, ", p8 amx");
     if (bench->way->is_batch)
         return peaks_products(by_tiles ? PEAK_TILES : bench->way->peak, &bench->peak_name);
     bench->sink += peaks_sum_memory(bench->base, n_bytes < n_most ? n_bytes : n_most);
@@ -345,7 +355,7 @@ static struct figures figures_of(struct bench *bench)
     struct figures figures = {.query_us = search_ns / n * 1e-3};
 
     if (bench->way->is_batch) {
-        figures.reached = 2 * n * (double)bench->n * bench->dim / search_ns;
+        figures.reached = 2 * n * (double)bench->n * products(bench) / search_ns;
         figures.floor = floor_ns;
     } else {
         figures.reached = bytes_read(bench) / search_ns;

@@ -42,15 +42,15 @@ static vindex_status print_json(const char *path, const vindex_stats *stats, con
         ",\"rows\":%" PRIu64 ",\"dim\":%lu,\"type\":\"%s\",\"metric\":\"%s\",\"layout\":\"%s\","
         "\"recall\":%.6g,\"tail_rows\":%" PRIu64 ",\"dead_rows\":%" PRIu64 ",\"segments\":%" PRIu64
         ",\"blocks\":%" PRIu64 ",\"row_bytes\":%" PRIu64 ",\"size_bytes\":%" PRIu64
-        ",\"used_bytes\":%" PRIu64 ",\"coded_rows\":%" PRIu64 ",\"c4_axes\":%lu,\"codes_bytes\":%" PRIu64
+        ",\"used_bytes\":%" PRIu64 ",\"coded_rows\":%" PRIu64 ",\"c4_axes\":%lu,\"p8_axes\":%lu,\"codes_bytes\":%" PRIu64
         ",\"audits\":%" PRIu64 ",\"epoch\":%" PRIu64 ",\"next_id\":%" PRId64
         ",\"format_version\":%lu,\"uuid\":\"%s\",\"isa\":\"%s\",\"version\":\"%s\"}\n",
         stats->n_rows, (unsigned long)stats->dim, rows_type_name(stats->type),
         vindex_metric_name((vindex_metric)stats->metric), library_layout_name(stats->layout),
         (double)stats->recall, stats->n_tail, stats->n_dead, stats->n_segments, stats->n_blocks,
         stats->row_bytes, stats->size_bytes, stats->used_bytes, stats->n_coded,
-        (unsigned long)stats->c4_axes, stats->codes_bytes, stats->n_audits, stats->epoch, stats->next_id,
-        (unsigned long)stats->format_version, uuid, vindex_isa(), vindex_version());
+        (unsigned long)stats->c4_axes, (unsigned long)stats->p8_axes, stats->codes_bytes, stats->n_audits,
+        stats->epoch, stats->next_id, (unsigned long)stats->format_version, uuid, vindex_isa(), vindex_version());
 }
 
 static vindex_status print_text(const char *path, const vindex_stats *stats, const char *uuid,
@@ -68,7 +68,7 @@ static vindex_status print_text(const char *path, const vindex_stats *stats, con
         "segments    %" PRIu64 ", with %" PRIu64 " removed rows that still take space\n"
         "blocks      %" PRIu64 "\n"
         "size        %" PRIu64 " bytes, %" PRIu64 " in use (a row has %" PRIu64 ")\n"
-        "codes       of %" PRIu64 " rows, %.1f bytes each, 4-bit ones along %lu axes\n"
+        "codes       of %" PRIu64 " rows, %.1f bytes each, 4-bit ones along %lu axes, 8-bit ones along %lu\n"
         "audits      %" PRIu64 "\n"
         "epoch       %" PRIu64 "\n"
         "next id     %" PRId64 "\n"
@@ -78,8 +78,8 @@ static vindex_status print_text(const char *path, const vindex_stats *stats, con
         vindex_metric_name((vindex_metric)stats->metric), library_layout_name(stats->layout),
         (double)stats->recall, stats->n_segments, stats->n_dead, stats->n_blocks, stats->size_bytes,
         stats->used_bytes, stats->row_bytes, stats->n_coded, codes_bytes_a_row(stats),
-        (unsigned long)stats->c4_axes, stats->n_audits, stats->epoch, stats->next_id, uuid,
-        (unsigned long)stats->format_version, vindex_version(), vindex_isa());
+        (unsigned long)stats->c4_axes, (unsigned long)stats->p8_axes, stats->n_audits, stats->epoch,
+        stats->next_id, uuid, (unsigned long)stats->format_version, vindex_version(), vindex_isa());
 }
 
 static vindex_status run(const struct arguments *arguments, struct output *out, struct fault *fault)

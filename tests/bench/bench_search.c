@@ -5,7 +5,7 @@
  *     bench_search [--base F.bvecs|F.fvecs --queries F] [--n N --dim D] [--k K]
  *                  [--type f32|f16|bf16|i8|u8|bit] [--metric l2|cosine|ip|hamming]
  *                  [--limit QUERIES] [--batch B,B,...] [--threads T] [--rounds R]
- *                  [--engine auto,scan,tile,c8,tile8,c4] [--axes M] [--recall R]
+ *                  [--engine auto,scan,tile,c8,tile8,c4,p8] [--axes M] [--lead P] [--recall R]
  *                  [--clock wall|cpu] [--cold 1]
  *
  * Without files: normal data. Codes are made where an engine needs them, axes from a sample of rows (--axes: so
@@ -42,12 +42,12 @@ struct bench {
     const char *engines;
     bool cold;
     char *other; /* that no way reads */
-    uint32_t axes;
+    uint32_t axes, lead;
     double recall;
     struct model model;
     struct trained trained;
-    char *c4, *c8; /* all groups of all parts */
-    size_t c4_bytes, c8_bytes, k_prime;
+    char *c4, *c8, *p8; /* all groups of all parts */
+    size_t c4_bytes, c8_bytes, p8_bytes, k_prime;
     vindex_hit *truth; /* [queries.n, k] */
 };
 
@@ -176,7 +176,7 @@ static void make_snapshot(struct bench *bench)
 
 /* ---- codes ---------------------------------------------------------------------------------- */
 
-#define SAMPLE_ROWS 16384u
+#define SAMPLE_ROWS 65536u
 
 static void dense_rows(const struct bench *bench, size_t first, size_t n, float *to)
 {
@@ -219,14 +219,15 @@ static struct block *cut(char *groups, size_t n_groups, size_t stride, uint32_t 
     return blocks;
 }
 
-/* Both planes of a part, at `at` groups into the bench's memory. */
+/* All planes of a part, at `at` groups into the bench's memory. */
 static void encode(struct bench *bench, const struct vkern_model *model, struct part *part,
                    size_t at, float *rows, float *scratch)
 {
     struct part_codes *codes = calloc(1, sizeof *codes);
     struct vkern_c8_facts facts;
     size_t n_groups = vkern_groups(part->n), c8 = vkern_c8_group_bytes(model->dim);
-    size_t c4 = vkern_c4_group_bytes(model->m);
+    size_t c4 = vkern_c4_group_bytes(model->m), p8 = vkern_c8_group_bytes(vkern_p8_dim(model));
+    struct vkern_p8_facts p8_facts;
 
     dense_rows(bench, part->base, part->n, rows);
     if (vkern_c8_encode(model, rows, part->n, bench->c8 + at * c8, &facts)) {
@@ -238,7 +239,16 @@ static void encode(struct bench *bench, const struct vkern_model *model, struct 
         codes->c8_bias = facts.bias_max;
     }
     if (model->m > 0) {
-        vkern_c4_encode(model, vkern_get()->tile, rows, part->n, scratch, bench->c4 + at * c4);
+        char *to = model->p ? bench->p8 + at * p8 : NULL;
+        bool has_p8 = vkern_axes_encode(model, vkern_get()->tile, rows, part->n, scratch,
+                                        bench->c4 + at * c4, to, &p8_facts);
+        if (to && has_p8) {
+            codes->p8 = cut(to, n_groups, p8, &codes->n_p8);
+            codes->p8_error = p8_facts.codes.error;
+            codes->p8_size = p8_facts.codes.size;
+            codes->p8_bias = p8_facts.codes.bias_max;
+            codes->p8_drift = p8_facts.drift;
+        }
         codes->c4 = cut(bench->c4 + at * c4, n_groups, c4, &codes->n_c4);
     }
     part->codes = codes;
@@ -251,12 +261,15 @@ static void make_codes(struct bench *bench)
     uint32_t m = bench->axes ? bench->axes : trained->m;
     struct vkern_model model = vindex__trained_model(trained, bench->metric, m);
     size_t n_groups = bench->base.n / 16 + bench->snapshot.n_parts, at = 0;
+    model.p = bench->lead ? bench->lead : trained->p;
+    model.axes_norm = model.p ? vkern_axes_norm(model.axes, model.p, model.dim) : 0;
     float *rows = allocate((size_t)PART_ROWS * model.dim, sizeof *rows);
     float *scratch = allocate(vkern_c4_scratch(&model), sizeof *scratch);
     double started = (double)vindex__now_ns();
 
     bench->c8 = allocate(n_groups, vkern_c8_group_bytes(model.dim));
     bench->c4 = allocate(n_groups, vkern_c4_group_bytes(m));
+    bench->p8 = allocate(n_groups, vkern_c8_group_bytes(vkern_p8_dim(&model)));
     for (uint32_t i = 0; i < bench->snapshot.n_parts; i++) {
         struct part *part = (struct part *)(uintptr_t)&bench->snapshot.parts[i];
         encode(bench, &model, part, at, rows, scratch);
@@ -264,15 +277,19 @@ static void make_codes(struct bench *bench)
     }
     bench->c8_bytes = at * vkern_c8_group_bytes(model.dim);
     bench->c4_bytes = at * vkern_c4_group_bytes(m);
+    bench->p8_bytes = at * vkern_c8_group_bytes(vkern_p8_dim(&model));
     bench->model = (struct model){.m = m,
                                   .clip = model.clip,
                                   .mean = model.mean,
                                   .scale = model.scale,
                                   .axes = model.axes,
-                                  .deviation = model.deviation};
+                                  .deviation = model.deviation,
+                                  .p = model.p,
+                                  .axes_norm = model.axes_norm,
+                                  .p8_share = model.p == trained->p ? trained->p8_share : 0.005F};
     bench->snapshot.model = &bench->model;
-    fprintf(stderr, "bench_search: %u axes, energy %.3f, encoded %.0f rows/s\n", m,
-            (double)trained->energy,
+    fprintf(stderr, "bench_search: %u axes, energy %.3f, %u leading (%.4f), encoded %.0f rows/s\n", m,
+            (double)trained->energy, model.p, (double)bench->model.p8_share,
             (double)bench->base.n / ((double)vindex__now_ns() - started) * 1e9);
     free(rows);
     free(scratch);
@@ -349,7 +366,9 @@ static void find_truth(struct bench *bench)
 {
     vindex_report report = VINDEX_REPORT_INIT;
     bench->truth = calloc(bench->queries.n * bench->k, sizeof *bench->truth);
+    bench->search->forced = ENGINE_TILE8; /* auto may be what is measured */
     ask(bench, 0, bench->queries.n, 0, bench->truth, &report);
+    bench->search->forced = ENGINE_EXACT;
 }
 
 /* The least k' with the recall asked for over all queries. */
@@ -376,14 +395,15 @@ struct way {
 
 static struct way way_of(struct bench *bench, const char *name)
 {
-    static const char *const names[] = {"auto", "scan", "tile", "c8", "tile8", "c4"};
+    static const char *const names[] = {"auto", "scan", "tile", "c8", "tile8", "c4", "p8"};
     struct way way = {.bytes = bench->base.rows,
                       .n_bytes = bench->base.n *
                                  vkern_row_bytes((enum vkern_type)bench->type, bench->base.dim)};
-    for (int i = ENGINE_EXACT; i <= ENGINE_C4; i++)
+    for (int i = ENGINE_EXACT; i <= ENGINE_P8; i++)
         if (!strcmp(name, names[i])) way.forced = (enum engine)i;
     if ((way.forced == ENGINE_C8 || way.forced == ENGINE_TILE8) && bench->c8)
         way.bytes = bench->c8, way.n_bytes = bench->c8_bytes;
+    if (way.forced == ENGINE_P8 && bench->p8) way.bytes = bench->p8, way.n_bytes = bench->p8_bytes;
     if (way.forced == ENGINE_C4)
         way.bytes = bench->c4, way.n_bytes = bench->c4_bytes, way.k_prime = bench->k_prime;
     snprintf(way.name, sizeof way.name, "%s", name);
@@ -523,6 +543,8 @@ int main(int argc, char **argv)
             bench.axes = (uint32_t)strtoul(value, NULL, 10);
         else if (!strcmp(name, "--recall"))
             bench.recall = strtod(value, NULL);
+        else if (!strcmp(name, "--lead"))
+            bench.lead = (uint32_t)strtoul(value, NULL, 10);
         else if (!strcmp(name, "--clock"))
             clock_used = strcmp(value, "cpu") ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID;
         else if (!strcmp(name, "--cold"))

@@ -89,7 +89,7 @@ static void draw_parts(struct draw *d)
     struct shape *shape = &d->shape;
     size_t left = shape->n, n = 1 + below(d, PARTS_MAX);
     uint32_t axes = shape->dim / 8 * 8;
-    const uint8_t possible = shape->dim > VKERN_C8_DIM_MAX ? WITH_C4 : WITH_C8 | WITH_C4;
+    const uint8_t possible = shape->dim > VKERN_C8_DIM_MAX ? WITH_C4 | WITH_P8 : WITH_ALL;
 
     for (size_t i = 0; i + 1 < n; i++) {
         size_t most = below(d, 4) ? 2 * left / (n - i) : 2, size = below(d, most + 1);
@@ -103,9 +103,10 @@ static void draw_parts(struct draw *d)
     shape->padding = below(d, 2) ? 0 : (uint32_t)below(d, 40);
     if (shape->type == VINDEX_BIT || (below(d, 4) == 0 && !d->is_large)) return;
     for (size_t i = 0; i < n; i++)
-        d->codes[i] = (uint8_t)((below(d, 4) ? WITH_C8 | WITH_C4 : below(d, 3)) & possible);
+        d->codes[i] = (uint8_t)((below(d, 4) ? WITH_ALL : below(d, WITH_ALL)) & possible);
     shape->codes = d->codes;
     shape->m = axes ? (uint32_t)(8 * (1 + below(d, (axes < 128 ? axes : 128) / 8))) : 0;
+    if (shape->m && below(d, 2)) shape->p = (uint32_t)(8 * (1 + below(d, shape->m / 8)));
     shape->groups_per_block = (uint32_t)(1 + below(d, below(d, 2) ? 4 : 200));
 }
 
@@ -191,7 +192,7 @@ static void draw_request(struct draw *d)
     request->recall = 1;
     request->n_threads = 1 + (uint32_t)below(d, 6);
     d->work_bytes = works[below(d, 5)];
-    d->forced = below(d, 3) ? (enum engine)below(d, ENGINE_C4 + 1) : ENGINE_EXACT;
+    d->forced = below(d, 3) ? (enum engine)below(d, ENGINE_P8 + 1) : ENGINE_EXACT;
     d->tile = below(d, 4) == 0 ? vkern_tile_blas() : NULL;
     if (!d->tile) d->tile = vkern_get()->tile;
 }

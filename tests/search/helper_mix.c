@@ -195,8 +195,9 @@ static void draw_model(struct mix *mix)
     double far = pow(10, between(mix, -30, 15));
 
     for (size_t i = 0; i < shape->n_parts; i++)
-        mix->codes[i] = below(mix, 5) ? WITH_C8 : 0;
+        mix->codes[i] = (uint8_t)((below(mix, 5) ? WITH_C8 : 0) | (below(mix, 5) ? WITH_P8 : 0));
     shape->codes = mix->codes;
+    shape->m = (uint32_t)(8 * below(mix, 1 + (shape->dim < 64 ? shape->dim : 64) / 8));
     shape->groups_per_block = (uint32_t)(1 + below(mix, 40));
     mix->mean = calloc(shape->dim, sizeof *mix->mean);
     mix->scale = calloc(shape->dim, sizeof *mix->scale);
@@ -220,7 +221,8 @@ static int is_multiple(void *context, int64_t id)
 static void draw_request(struct mix *mix)
 {
     static const enum engine ways[] = {ENGINE_EXACT, ENGINE_QUERY, ENGINE_TILE,
-                                       ENGINE_C8,    ENGINE_C8,    ENGINE_TILE8, ENGINE_TILE8};
+                                       ENGINE_C8,    ENGINE_C8,    ENGINE_TILE8, ENGINE_TILE8,
+                                       ENGINE_P8,    ENGINE_P8,    ENGINE_P8};
     struct search_request *request = &mix->request;
     size_t n = mix->shape.n;
     const size_t ks[] = {1, 1, 3, 10, 10, 100, n / 3 + 1, n ? n : 1, n + 3};
@@ -232,7 +234,7 @@ static void draw_request(struct mix *mix)
     mix->filter = (vindex_filter){
         .kind = VINDEX_FILTER_CALLBACK, .callback = is_multiple, .context = &mix->modulus};
     request->filter = below(mix, 3) == 0 ? &mix->filter : NULL;
-    mix->forced = ways[below(mix, 7)];
+    mix->forced = ways[below(mix, sizeof ways / sizeof *ways)];
 }
 
 static void draw(struct mix *mix, uint64_t seed, uint32_t type)

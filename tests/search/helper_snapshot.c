@@ -262,6 +262,8 @@ static void make_model(struct made *made, const struct shape *shape)
     memset(model->nonce, 7, sizeof model->nonce);
     model->n_rows = n;
     model->m = shape->m;
+    model->p = shape->p ? shape->p : shape->m;
+    model->axes_norm = model->p ? vkern_axes_norm(axes, model->p, shape->dim) : 0;
     model->clip = 2.5F;
     model->energy = 0.9F;
     model->mean = mean;
@@ -289,6 +291,33 @@ static const struct block *cut_groups(struct made *made, const struct shape *sha
     return blocks;
 }
 
+/* c4 and p8, from one projection. */
+static void make_axis_codes(struct made *made, const struct shape *shape,
+                            const struct vkern_model *model, const float *rows, uint8_t wanted,
+                            size_t n, struct part_codes *codes)
+{
+    size_t n_groups = vkern_groups(n), c4_bytes = vkern_c4_group_bytes(model->m);
+    size_t p8_bytes = vkern_c8_group_bytes(vkern_p8_dim(model));
+    char *c4 = wanted & WITH_C4 ? malloc(n_groups * c4_bytes) : NULL;
+    char *p8 = wanted & WITH_P8 ? malloc(n_groups * p8_bytes) : NULL;
+    float *scratch = aligned_alloc(64, (4 * vkern_c4_scratch(model) + 64) / 64 * 64);
+    struct vkern_p8_facts facts;
+    bool has_p8 =
+        vkern_axes_encode(model, vkern_get()->tile, rows, n, scratch, c4, p8, &facts) && p8;
+
+    if (c4) codes->c4 = cut_groups(made, shape, c4, n_groups, c4_bytes, &codes->n_c4);
+    if (has_p8) {
+        codes->p8 = cut_groups(made, shape, p8, n_groups, p8_bytes, &codes->n_p8);
+        codes->p8_error = facts.codes.error;
+        codes->p8_size = facts.codes.size;
+        codes->p8_bias = facts.codes.bias_max;
+        codes->p8_drift = facts.drift;
+    }
+    free(c4);
+    free(p8);
+    free(scratch);
+}
+
 static void make_codes(struct made *made, const struct shape *shape, size_t first, uint8_t wanted,
                        struct part *part)
 {
@@ -300,14 +329,14 @@ static void make_codes(struct made *made, const struct shape *shape, size_t firs
                                 .scale = from->scale,
                                 .axes = from->axes,
                                 .deviation = from->deviation,
-                                .clip = from->clip};
+                                .clip = from->clip,
+                                .p = from->p,
+                                .axes_norm = from->axes_norm};
     size_t n_groups = vkern_groups(part->n), c8 = vkern_c8_group_bytes(shape->dim);
-    size_t c4 = vkern_c4_group_bytes(shape->m);
     struct part_codes *codes = piece(made, sizeof *codes);
     struct vkern_c8_facts facts;
     float *rows = calloc((size_t)part->n * shape->dim + 1, sizeof *rows);
-    char *groups = aligned_alloc(64, (n_groups * (c8 + c4) + 64) / 64 * 64);
-    float *scratch = aligned_alloc(64, (4 * vkern_c4_scratch(&model) + 64) / 64 * 64);
+    char *groups = malloc(n_groups * c8);
 
     to_floats(shape, first, part->n, rows);
     if (wanted & WITH_C8 && vkern_c8_encode(&model, rows, part->n, groups, &facts)) {
@@ -318,14 +347,10 @@ static void make_codes(struct made *made, const struct shape *shape, size_t firs
         codes->c8_size = facts.size;
         codes->c8_bias = facts.bias_max;
     }
-    if (wanted & WITH_C4 && shape->m) {
-        vkern_c4_encode(&model, vkern_get()->tile, rows, part->n, scratch, groups);
-        codes->c4 = cut_groups(made, shape, groups, n_groups, c4, &codes->n_c4);
-    }
+    if (shape->m) make_axis_codes(made, shape, &model, rows, wanted, part->n, codes);
     part->codes = codes;
     free(rows);
     free(groups);
-    free(scratch);
 }
 
 struct snapshot *make_snapshot(const struct shape *shape)

@@ -37,7 +37,7 @@ size_t row_bytes_of(uint32_t type, size_t dim, bool queries);
 /* ---- snapshots ----------------------------------------------------------------------------- */
 
 /* What a part of a made snapshot has beside its rows. */
-enum { WITH_C8 = 1, WITH_C4 = 2 };
+enum { WITH_C8 = 1, WITH_C4 = 2, WITH_P8 = 4, WITH_ALL = 7 };
 
 struct shape {
     uint32_t type, metric, dim;
@@ -50,7 +50,8 @@ struct shape {
     uint32_t rows_per_block;
     uint32_t padding; /* bytes between rows */
     const uint8_t *codes; /* [n_parts]: WITH_*; NULL: no model, no codes. The tail has none */
-    uint32_t m;           /* axes of c4, a multiple of 8, at most dim; 0: no c4 */
+    uint32_t m; /* axes of c4, a multiple of 8, at most dim; 0: no c4, no p8 */
+    uint32_t p; /* the first of them, for p8: a multiple of 8; 0: all m */
     uint32_t groups_per_block;
     const float *mean, *scale; /* [dim] of the model; NULL: measured */
 };

@@ -79,9 +79,10 @@ static void draw_codes(struct trial *trial)
 {
     uint32_t axes = trial->shape.dim / 8 * 8;
     for (size_t i = 0; i < trial->shape.n_parts; i++)
-        trial->codes[i] = below(4) ? WITH_C8 | WITH_C4 : (uint8_t)below(3);
+        trial->codes[i] = below(4) ? WITH_ALL : (uint8_t)below(WITH_ALL);
     trial->shape.codes = trial->codes;
     trial->shape.m = axes ? (uint32_t)(8 * (1 + below(axes / 8))) : 0;
+    trial->shape.p = axes && below(2) ? (uint32_t)(8 * (1 + below(trial->shape.m / 8))) : 0;
     trial->shape.groups_per_block = (uint32_t)(1 + below(below(2) ? 4 : 60));
 }
 
@@ -216,6 +217,8 @@ static void check_codes(struct trial *trial, const char *nature)
     draw_codes(trial);
     search->forced = ways[i];
     check_snapshot(trial, nature, names[i]);
+    search->forced = ENGINE_P8;
+    check_snapshot(trial, nature, "p8");
     search->forced = below(2) ? ENGINE_EXACT : ENGINE_TILE8; /* of integers, without codes */
     trial->shape.codes = NULL;
 }

@@ -49,7 +49,7 @@ static void setup(struct fixture *f, uint32_t type, uint32_t metric, enum nature
     f->ids = calloc(n, sizeof *f->ids);
     for (size_t left = n; left > 0; left -= f->parts[f->shape.n_parts++]) {
         f->parts[f->shape.n_parts] = (uint32_t)(left < PART ? left : PART);
-        f->codes[f->shape.n_parts] = WITH_C8 | WITH_C4;
+        f->codes[f->shape.n_parts] = WITH_ALL;
     }
     f->codes[1] = WITH_C8;
     f->codes[2] = 0;
@@ -281,7 +281,7 @@ static void recall_is_sane(void **state)
     setup(&f, VINDEX_FLOAT, VINDEX_L2, NATURE_NORMAL, 30000);
     f.shape.m = DIM;
     free_snapshot(f.snapshot);
-    memset(f.codes, WITH_C8 | WITH_C4, sizeof f.codes);
+    memset(f.codes, WITH_ALL, sizeof f.codes);
     f.snapshot = make_snapshot(&f.shape);
     struct search_request request = request_of(&f, BATCH, K);
     search_roughly(&f, &request, 60, got, &n_reranked);

@@ -102,10 +102,8 @@ static inline void take_scores(struct worker *worker, struct collector *collecto
                                const struct group_run *run)
 {
     uint16_t *below = worker->below + q * VKERN_TILE_GROUPS;
-    uint64_t words[VKERN_TILE_GROUPS / 4];
 
-    memcpy(words, below, sizeof words);
-    if (words[0] | words[1] | words[2] | words[3]) {
+    if (vindex__has_below(below)) {
         vindex__collector_take(worker, collector, worker->scores + q * VKERN_TILE_ROWS, below, run);
         return;
     }

@@ -6,6 +6,7 @@
  *     effort.c   targets below 1: what to spend      cost.c     what each way of scanning costs
  *     plan.c     decisions, error bands, the proof   scan.c     a range of rows, by query kernels
  *     codes.c    a range of rows, by their codes     batch.c    a range of rows, by tiles
+ *     lead.c     by their leading coordinates first
  *     rerank.c   exact scores of candidates          results.c  the k best, merged and in order
  *     audit.c    what effort finds an exact answer   exact.c    the arithmetic of reported scores
  *     brute.c    plain arrays as parts               scratch.c  memory and threads between calls
@@ -16,6 +17,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "kernels/codes.h"
 #include "kernels/kernels.h"
@@ -54,7 +56,8 @@ enum engine {
     ENGINE_TILE,  /* first pass by the f32 tile engine over the rows */
     ENGINE_C8,    /* first pass by one query's 8-bit codes over the rows' */
     ENGINE_TILE8, /* first pass by tiles of 8-bit codes */
-    ENGINE_C4     /* rough scores: the best k' are scored exactly, nothing is proven */
+    ENGINE_C4,    /* rough scores: the best k' are scored exactly, nothing is proven */
+    ENGINE_P8     /* 8-bit codes of the leading coordinates leave rows out, the query kernels score the rest */
 };
 
 /* ---- scratch.c ----------------------------------------------------------------------------- */
@@ -131,10 +134,15 @@ static inline bool vindex__pace_tick(struct pace *pace, struct stop *stop, doubl
    so much. */
 #define GRACE_NS 1e6
 
+enum { PLAN_LINES_MAX = 96 }; /* queries of one multiply at most */
+
 struct plan {
     enum engine plain;   /* for parts of rows alone; ENGINE_EXACT: for all */
     enum engine coded;   /* for parts with plane c8 */
     size_t k_prime;      /* > 0: parts with plane c4 by c4, so many rows reranked */
+    bool by_p8;          /* parts with plane p8 by it; k_prime is 0 */
+    size_t p8_lines;     /* queries of one multiply of p8 */
+    double p8_most;      /* the share of rows let through from which on the other engines are quicker */
     size_t k;            /* min(k asked, rows that match); 0: nothing to find */
     size_t group;        /* queries in flight in one worker */
     size_t rows_max;     /* rows of one step */
@@ -150,12 +158,24 @@ struct collector {
     struct query query;
     struct topk_stream stream; /* of first-pass scores */
     struct topk_stream best;   /* of exact scores */
-    struct topk_stream rough;  /* of c4 scores: the best k', by (score, position) */
+    struct topk_stream rough;  /* of c4 scores: the best k', by (score, position); of p8 scores: the best k */
     enum engine engine;        /* of the current part: the wanted one if its error band is useful */
     struct vkern_c8_side side; /* its codes for c8, of worker->variant */
     int8_t *codes;             /* [dim in whole quads] */
     int8_t *weights;           /* its codes for c4 [m] */
     float weight_scale;
+    struct lead *lead; /* NULL: the plan does without plane p8 */
+};
+
+/** What a query needs for plane p8 (lead.c). */
+struct lead {
+    struct vkern_p8_side side;
+    int8_t *codes; /* [d in whole quads] */
+    /* Upper bounds of the exact scores of the k best rows known, the largest first (a heap): of scouts at first. */
+    float *known; /* [k] */
+    size_t n_known;
+    int64_t *scouts; /* [k] positions, ascending: rows that are known already */
+    size_t n_scouts, next;
 };
 
 struct worker {
@@ -165,7 +185,7 @@ struct worker {
     struct collector *collectors; /* [plan.group] */
     size_t n_collectors;
     float *dense;  /* [group, dim] f32 copies of integer queries; NULL where not needed */
-    float *scores; /* [lines, rows_max + VKERN_GROUP] */
+    float *scores; /* [rows_max + VKERN_GROUP]; [lines, VKERN_TILE_ROWS] of a multiply */
     float *panel, *scale, *bias;
     void *scratch;   /* of all its streams */
     float *norms;    /* [rows of a brute part]; NULL for snapshots */
@@ -182,6 +202,15 @@ struct worker {
     char *packed;                        /* a pack of pack_bytes for every `lines` queries */
     size_t pack_bytes;
     void *groups; /* rows of integers as c8 groups, VKERN_TILE_ROWS of them */
+    /* lead.c */
+    bool p8_is_made;      /* the queries in hand have codes and packs for p8 */
+    char *p8_packed;      /* a pack of p8_pack_bytes for every plan.p8_lines queries */
+    size_t p8_pack_bytes;
+    uint32_t *pairs;      /* [p8_lines * VKERN_TILE_ROWS]: of a query and a row that a multiply let through */
+    float *p8_cuts;       /* [group]: scores of the part in hand above these leave a row out */
+    bool is_scouting;     /* looks for rows to begin with, not for hits */
+    bool p8_fails;        /* too many rows are let through */
+    uint64_t p8_tried, p8_passed;
     /* How the current first pass does: its bands may be too wide for these data. */
     bool codes_fail, tile_fails;
     uint64_t n_tried, n_overflowed; /* scored; reranked because a stream was full */
@@ -242,7 +271,7 @@ struct call {
 
     size_t n_parts;
     uint64_t n_positions, n_live, n_match;
-    uint64_t n_c4, n_c8;     /* positions in parts with these planes */
+    uint64_t n_c4, n_c8, n_p8; /* positions in parts with these planes */
     struct part_mask *masks; /* [n_parts]; NULL: no filter */
 
     struct effort effort;
@@ -290,6 +319,9 @@ double vindex__cost_scan(const struct call *call, enum engine engine, size_t n_q
 /** Scoring one row exactly; the c4 codes of one query. */
 double vindex__cost_rerank(const struct call *call);
 double vindex__cost_project(const struct call *call);
+/** Scoring a row that the leading coordinates let through, and the share of rows they are expected to. */
+double vindex__cost_let_through(const struct call *call, size_t n_queries);
+double vindex__cost_expected(const struct call *call, size_t k);
 /** A part with a smaller share of matching rows is scored exactly at once. */
 double vindex__cost_sparse(enum engine engine);
 /** Whether a plan with k' leaves a part to c4. Decided by all of its rows: what is found must not depend on
@@ -302,6 +334,8 @@ void vindex__plan_make(struct call *call);
 /** The exact way for so many queries over parts without, and with, plane c8. */
 enum engine vindex__plan_plain(const struct call *call, size_t n_queries);
 enum engine vindex__plan_coded(const struct call *call, size_t n_queries);
+/** Whether exact answers are found by the leading coordinates first, where a part has them. */
+bool vindex__plan_leads(const struct call *call, size_t n_queries, size_t k);
 void vindex__plan_text(const struct call *call, char *text, size_t size);
 /** Entries of the stream of a query's first-pass scores. */
 size_t vindex__first_entries(const struct plan *plan);
@@ -319,9 +353,30 @@ bool vindex__plan_codes_band(const struct call *call, const struct collector *co
  *  its norms are none. */
 bool vindex__plan_facts(const struct call *call, const struct part *part,
                         struct vkern_c8_facts *facts);
+/** By how much a reported score of the part's rows may differ from the exact one, beside the margin. */
+double vindex__plan_doubt(const struct call *call, const struct query *query, const struct part *part);
 /** Rows whose exact first-pass score (offset added) is above this are reported worse than `score`.
  * */
 double vindex__plan_upper(const struct call *call, const struct query *query, float score);
+
+/* lead.c */
+static inline bool vindex__part_has_p8(const struct part *part)
+{
+    return part->codes && part->codes->p8;
+}
+/** Some rows of slots [slot, end) into the rough streams of all, by their leading coordinates alone. */
+void vindex__scout_part(struct worker *worker, const struct part *part, const uint64_t *mask,
+                        uint32_t slot, uint32_t end);
+/** What a query's scouts found, scored exactly, tells its collector how good a row has to be. rough is used up, best is
+ *  emptied, unless the call is ending. */
+void vindex__scout_end(struct worker *worker, struct collector *collector,
+                       struct topk_stream *rough);
+/** The same from another worker's collector of this query. */
+void vindex__scout_copy(struct collector *collector, const struct collector *from);
+/** Slots [slot, end) by the leading coordinates, for the collectors whose engine is ENGINE_QUERY: rows not left out
+ *  are scored by the query kernels. Returns the slot it stopped at: too many rows are let through. */
+uint32_t vindex__lead_part(struct worker *worker, const struct part *part, const uint64_t *mask,
+                           uint32_t slot, uint32_t end);
 
 /* codes.c */
 static inline bool vindex__part_has_c8(const struct part *part)
@@ -345,6 +400,8 @@ void vindex__codes_part(struct worker *worker, const struct part *part, const ui
 /** The same by c4, into the rough streams of all. */
 void vindex__rough_part(struct worker *worker, const struct part *part, const uint64_t *mask,
                         uint32_t slot, uint32_t end);
+/** Scores above this cannot enter a rough stream. */
+float vindex__rough_cut(const struct topk_stream *rough);
 /** Rows from the first of [*slot, end) that the mask leaves in, whose groups lie together; with those
  *  before it in its group at most rows_max. 0 at the end. *groups: the first group. */
 uint32_t vindex__next_groups(const struct block *blocks, const uint64_t *mask, uint32_t rows_max,
@@ -355,6 +412,15 @@ struct group_run {
     const uint64_t *mask; /* NULL: all rows count */
     uint32_t slot, n, before;
 };
+/** 64 bits of a mask of `end` bits, from any bit on. */
+uint64_t vindex__mask_bits(const uint64_t *mask, uint32_t at, uint32_t end);
+/** Whether any of a query's bits of a multiply is set. */
+static inline bool vindex__has_below(const uint16_t *below)
+{
+    uint64_t words[VKERN_TILE_GROUPS / 4];
+    memcpy(words, below, sizeof words);
+    return (words[0] | words[1] | words[2] | words[3]) != 0;
+}
 /** Positions and scores of the run's rows whose bit is set in `below` (kernels/codes.h) and that the mask leaves in;
  *  returns how many. below and scores begin with the first group; below has room for a multiple of 4
  *  groups, and bits of rows outside the run are cleared. */
@@ -384,6 +450,10 @@ uint32_t vindex__first_live(const uint64_t *mask, uint32_t slot, uint32_t end);
 void vindex__scan_range(struct worker *worker, uint64_t first, uint64_t end);
 void vindex__collector_push(struct worker *worker, struct collector *collector, const float *scores,
                             size_t n, const struct part *part, const uint64_t *mask, uint32_t slot);
+/** What a query's scores are made by where rows are scored one by one: minus products, not yet divided by norms. */
+vkern_score_fn *vindex__score_function(const struct call *call);
+/** n rows scored, `found` of them at the end of the stream's entries. */
+void vindex__collector_found(struct worker *worker, struct collector *collector, size_t n, size_t found);
 /** The same for scores that a kernel has held against the stream's cut. */
 void vindex__collector_take(struct worker *worker, struct collector *collector, const float *scores,
                             uint16_t *below, const struct group_run *run);

@@ -98,7 +98,7 @@ static size_t cut_edges(uint16_t *below, const struct group_run *run)
 }
 
 /* 64 bits of a mask of `end` bits, from any bit on. */
-static uint64_t mask_bits(const uint64_t *mask, uint32_t at, uint32_t end)
+uint64_t vindex__mask_bits(const uint64_t *mask, uint32_t at, uint32_t end)
 {
     uint64_t bits = mask[at / 64] >> (at % 64);
     if (at % 64 > 0 && at / 64 < (end - 1) / 64) bits |= mask[at / 64 + 1] << (64 - at % 64);
@@ -116,7 +116,7 @@ size_t vindex__take_below(uint16_t *below, const float *scores, const struct gro
         memcpy(&rows, below + g, sizeof rows);
         if (rows == 0) continue;
         size_t at = VKERN_GROUP * g;
-        if (run->mask) rows &= mask_bits(run->mask, first + (uint32_t)at, run->slot + run->n);
+        if (run->mask) rows &= vindex__mask_bits(run->mask, first + (uint32_t)at, run->slot + run->n);
         for (; rows; rows &= rows - 1, count++) {
             size_t i = at + (size_t)__builtin_ctzll(rows);
             ids[count] = (int64_t)(base + i);
@@ -130,7 +130,7 @@ size_t vindex__take_below(uint16_t *below, const float *scores, const struct gro
 
 /* Scores above this cannot enter. It falls when the stream is compressed: asking for more would
    cost more than the entries it spares. */
-static float rough_cut(const struct topk_stream *rough)
+float vindex__rough_cut(const struct topk_stream *rough)
 {
     uint32_t bits;
     float cut;
@@ -177,7 +177,7 @@ void vindex__rough_part(struct worker *worker, const struct part *part, const ui
                                   0.1 * (double)(n_groups * group_bytes)))
                 return;
             call->kern->codes->c4_scan(collector->weights, collector->weight_scale, groups,
-                                       n_groups, m, worker->scores, rough_cut(&collector->rough),
+                                       n_groups, m, worker->scores, vindex__rough_cut(&collector->rough),
                                        worker->below);
             push_rough(worker, &collector->rough, &run);
         }

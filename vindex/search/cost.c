@@ -29,9 +29,12 @@ static const struct rates rates_of[] = {
 
 #define MEMORY_NS 0.105 /* a byte */
 #define PAIR_NS 0.35    /* a score through a stream's threshold */
+#define FUSED_NS 0.1    /* one that the kernel holds against it */
 #define ROW_NS 3.0      /* of a row in a query kernel, beside its elements */
 #define C8_NS 0.85      /* of a row of 8-bit codes, likewise: its factors */
-#define C4_NS 0.15
+#define C4_NS 0.1
+#define LEAD_NS 0.12 /* of a row's leading coordinates in a tile, beside the elements */
+#define SCOUTED 1.25 /* a quarter of the rows is gone over twice */
 #define MISS_NS 150 /* a row somewhere in memory */
 
 static const struct rates *rates(const struct call *call)
@@ -56,17 +59,29 @@ static double by_query(const struct call *call, size_t n_queries, double n_rows)
 
 static double by_groups(size_t n_queries, double n_rows, double row_bytes, double row_ns)
 {
-    row_ns += PAIR_NS;
     return scan_ns(n_queries, n_rows * row_bytes, n_rows * row_ns);
 }
 
 /* Tiles take some queries at a time, whole. */
 static double by_tiles(const struct call *call, size_t n_queries, double n_rows, double row_bytes,
-                       double pack_ns, double product_ns)
+                       double pack_ns, double product_ns, double pair_ns)
 {
     double whole = (double)((n_queries + 3) / 4 * 4);
     double ready = fmax(row_bytes * MEMORY_NS, call->dim * pack_ns);
-    return n_rows * (ready + whole * call->dim * product_ns + (double)n_queries * PAIR_NS);
+    return n_rows * (ready + whole * call->dim * product_ns + (double)n_queries * pair_ns);
+}
+
+/* What it lets through comes on top. */
+static double by_lead(const struct call *call, size_t n_queries, double n_rows)
+{
+    double d = (double)vkern_p8_dim(&call->model);
+    double bytes = (double)vkern_c8_group_bytes(vkern_p8_dim(&call->model)) / VKERN_GROUP;
+    const struct rates *r = rates(call);
+    if (n_queries == 1)
+        return SCOUTED * by_groups(1, n_rows, bytes, d * r->c8 + C8_NS + PAIR_NS);
+    double whole = (double)((n_queries + 7) / 8 * 8);
+    return SCOUTED * n_rows *
+           (bytes * MEMORY_NS + whole * d * r->tile8 + (double)n_queries * LEAD_NS);
 }
 
 double vindex__cost_scan(const struct call *call, enum engine engine, size_t n_queries,
@@ -82,14 +97,28 @@ double vindex__cost_scan(const struct call *call, enum engine engine, size_t n_q
     if (n_rows == 0 || n_queries == 0) return 0;
     switch (engine) {
     case ENGINE_QUERY: return by_query(call, n_queries, n);
-    case ENGINE_TILE: return by_tiles(call, n_queries, n, row_bytes, r->pack, r->tile);
-    case ENGINE_C8: return by_groups(n_queries, n, c8_bytes, dim * r->c8 + C8_NS);
+    case ENGINE_TILE: return by_tiles(call, n_queries, n, row_bytes, r->pack, r->tile, PAIR_NS);
+    case ENGINE_C8: return by_groups(n_queries, n, c8_bytes, dim * r->c8 + C8_NS + PAIR_NS);
     case ENGINE_C4: return by_groups(n_queries, n, c4_bytes, m * r->c4 + C4_NS);
     case ENGINE_TILE8:
         return by_tiles(call, n_queries, n, is_packed ? row_bytes : c8_bytes,
-                        is_packed ? r->pack8 : 0, r->tile8);
+                        is_packed ? r->pack8 : 0, r->tile8, FUSED_NS);
+    case ENGINE_P8: return by_lead(call, n_queries, n);
     default: return n * (double)n_queries * vindex__cost_rerank(call);
     }
+}
+
+/* Rows of a step are asked for together; of many queries they soon are in the second-level cache. */
+double vindex__cost_let_through(const struct call *call, size_t n_queries)
+{
+    return 45 + 0.08 * (double)call->row_bytes + MISS_NS / 2 / (1 + (double)n_queries / 16);
+}
+
+/* Of photographs, digits and clusters 4, 4 and 50 times as many for k = 100 as for 10: lead.c sees what is so. */
+double vindex__cost_expected(const struct call *call, size_t k)
+{
+    double n = (double)call->n_positions, share = call->snapshot->model->p8_share;
+    return fmin(share * pow(fmax((double)k, 1) / 10, 0.6) + 2 * (double)k / n, 1);
 }
 
 double vindex__cost_rerank(const struct call *call)

@@ -8,7 +8,15 @@
 
 static double exact_ns(const struct call *call, size_t n_queries)
 {
-    uint64_t n_plain = call->n_positions - call->n_c8;
+    uint64_t n_plain = call->n_positions - call->n_c8, n_p8 = call->n_p8;
+    size_t k = call->request->k;
+    if (vindex__plan_leads(call, n_queries, k)) {
+        double let_through = (double)n_p8 * vindex__cost_expected(call, k);
+        return vindex__cost_scan(call, ENGINE_P8, n_queries, n_p8) +
+               let_through * (double)n_queries * vindex__cost_let_through(call, n_queries) +
+               vindex__cost_scan(call, vindex__plan_plain(call, n_queries), n_queries,
+                                 call->n_positions - n_p8);
+    }
     return vindex__cost_scan(call, vindex__plan_coded(call, n_queries), n_queries, call->n_c8) +
            vindex__cost_scan(call, vindex__plan_plain(call, n_queries), n_queries, n_plain);
 }

@@ -30,6 +30,10 @@
  * rows are so much alike that it lets too many through, the kernels over the rows take over
  * (scan.c).
  *
+ * LEADING COORDINATES. A row whose p8 score is above vkern_p8_cut(worst) has an exact score above worst = upper + margin
+ * (kernels/codes/README.md), with the doubt of the double arithmetic added: it is left out as by a stream's cut. `upper` comes from k
+ * different rows: scouts' exact scores, and first-pass scores plus their band of rows that are no scouts (lead.c).
+ *
  * Margins. R is a double computation rounded to f32 once. u = 2^-24; two numbers more than one f32
  * spacing apart, at most 2u relative, round to different f32. The double arithmetic errs by less
  * than (dim + 8) 2^-53 relative to the sum of the terms' magnitudes, below 2^-36 for any dim.
@@ -188,6 +192,21 @@ bool vindex__plan_facts(const struct call *call, const struct part *part,
     return true;
 }
 
+/* Of the double arithmetic of the scores reported; that of l2 is in the margin. */
+static double doubt(const struct call *call, double q, const struct norms *norms)
+{
+    if (call->metric == VINDEX_L2) return 0;
+    return 0x1p-36 * q * (call->metric == VINDEX_COSINE ? 1 : norms->hi);
+}
+
+double vindex__plan_doubt(const struct call *call, const struct query *query,
+                          const struct part *part)
+{
+    struct norms norms;
+    if (!(query->norm < SAFE) || !read_norms(call, part, &norms)) return INFINITY;
+    return doubt(call, query->norm, &norms);
+}
+
 bool vindex__plan_codes_band(const struct call *call, const struct collector *collector,
                              const struct vkern_c8_facts *facts, const struct part *part,
                              struct topk_band *band)
@@ -197,9 +216,7 @@ bool vindex__plan_codes_band(const struct call *call, const struct collector *co
     struct norms norms;
 
     if (!(q < SAFE) || !read_norms(call, part, &norms) || !(q * norms.hi < SAFE)) return false;
-    /* Of the double arithmetic of the scores reported; that of l2 is in the margin. */
-    if (call->metric != VINDEX_L2)
-        error += 0x1p-36 * q * (call->metric == VINDEX_COSINE ? 1 : norms.hi);
+    error += doubt(call, q, &norms);
     *band = (struct topk_band){0, SLACK * error + (double)FLT_MIN, collector->side.offset};
     if (!(band->error_abs < SAFE) || !(fabs(band->offset) < SAFE)) return false;
     return call->metric != VINDEX_COSINE || band->error_abs <= q / 16;
@@ -269,6 +286,37 @@ enum engine vindex__plan_coded(const struct call *call, size_t n_queries)
     return choose(call, n_queries, engine, ENGINE_TILE8, call->n_c8 > 0);
 }
 
+/* The share of rows let through at which the leading coordinates cost as much as other exact ways. */
+static double lead_most(const struct call *call, size_t n_queries)
+{
+    uint64_t n = call->n_p8;
+    enum engine engine = call->n_c8 ? vindex__plan_coded(call, n_queries)
+                                    : vindex__plan_plain(call, n_queries);
+    double spared = vindex__cost_scan(call, engine, n_queries, n) -
+                    vindex__cost_scan(call, ENGINE_P8, n_queries, n);
+    return fmax(spared, 0) / ((double)n * (double)n_queries) /
+           vindex__cost_let_through(call, n_queries);
+}
+
+bool vindex__plan_leads(const struct call *call, size_t n_queries, size_t k)
+{
+    enum engine forced = call->search->forced;
+    if (call->n_p8 == 0 || forced == ENGINE_P8) return call->n_p8 > 0;
+    if (forced != ENGINE_EXACT && forced != ENGINE_C4) return false;
+    return lead_most(call, n_queries) > vindex__cost_expected(call, k);
+}
+
+/* Where they are expected to pay; lead.c sees whether they do. */
+static void plan_lead(struct call *call)
+{
+    struct plan *plan = &call->plan;
+    size_t n_queries = call->window.n;
+    bool is_possible = plan->plain != ENGINE_EXACT && plan->k_prime == 0;
+    plan->by_p8 = is_possible && vindex__plan_leads(call, n_queries, plan->k);
+    if (!plan->by_p8) return;
+    plan->p8_most = call->search->forced == ENGINE_P8 ? 1 : lead_most(call, n_queries);
+}
+
 size_t vindex__first_entries(const struct plan *plan)
 {
     if (plan->plain == ENGINE_EXACT) return 0; /* nothing goes through a first pass */
@@ -278,8 +326,9 @@ size_t vindex__first_entries(const struct plan *plan)
 size_t vindex__rough_entries(const struct call *call)
 {
     const struct plan *plan = &call->plan;
-    if (!plan->k_prime) return 0;
-    return vindex__best_entries(plan->k_prime, call->n_match) + plan->rows_max; /* a push whole */
+    size_t k = plan->by_p8 ? plan->k : plan->k_prime;
+    if (!k) return 0;
+    return vindex__best_entries(k, call->n_match) + plan->rows_max; /* a push whole */
 }
 
 static size_t bytes_per_query(const struct call *call)
@@ -288,7 +337,8 @@ static size_t bytes_per_query(const struct call *call)
     size_t entry = sizeof(int64_t) + sizeof(float);
     size_t entries = vindex__first_entries(plan) + vindex__best_entries(plan->k, call->n_match) +
                      vindex__rough_entries(call);
-    return entries * entry + sizeof(struct collector) + 8 * (size_t)call->dim + call->model.m;
+    return entries * entry + sizeof(struct collector) + 8 * (size_t)call->dim + call->model.m +
+           (plan->by_p8 ? sizeof(struct lead) + 2 * call->model.p + 12 * plan->k : 0);
 }
 
 static void choose_engines(struct call *call)
@@ -304,6 +354,14 @@ static void choose_engines(struct call *call)
         plan->plain = plan->coded = ENGINE_EXACT;
         plan->k_prime = 0;
     }
+    plan_lead(call);
+}
+
+/* Queries of one multiply. Tiles of codes take 16 at a time. */
+static size_t lines_of(size_t dim)
+{
+    size_t lines = MULTIPLY_MAX / (VKERN_TILE_ROWS * dim) / 16 * 16;
+    return lines < 16 ? 16 : lines > PLAN_LINES_MAX ? PLAN_LINES_MAX : lines;
 }
 
 void vindex__plan_make(struct call *call)
@@ -316,13 +374,12 @@ void vindex__plan_make(struct call *call)
     choose_engines(call);
     plan->n_workers = call->request->n_threads > 1 ? vindex__pool_size(call->search->pool) : 1;
     /* Scores of one query stay in L1; a batch goes by panels. */
-    bool is_tiling = is_tiled(plan->plain) || is_tiled(plan->coded);
+    bool is_tiling = is_tiled(plan->plain) || is_tiled(plan->coded) || plan->by_p8;
     plan->rows_max = window->n == 1 || !is_tiling ? 1024 : VKERN_TILE_ROWS;
     plan->limit = vindex__stream_limit(plan->k, (size_t)call->n_match);
 
-    /* Tiles of codes take 16 queries at a time. */
-    size_t lines = MULTIPLY_MAX / (VKERN_TILE_ROWS * dim) / 16 * 16;
-    plan->lines = lines < 16 ? 16 : lines > 96 ? 96 : lines;
+    plan->lines = lines_of(dim);
+    plan->p8_lines = plan->by_p8 ? lines_of(vkern_p8_dim(&call->model)) : 0;
 
     size_t fits = call->search->work_bytes / plan->n_workers / bytes_per_query(call);
     plan->group = fits < 1 ? 1 : fits > GROUP_MAX ? GROUP_MAX : fits;
@@ -351,6 +408,11 @@ static enum engine main_engine(const struct call *call)
     return 2 * call->n_c8 > call->n_positions ? call->plan.coded : call->plan.plain;
 }
 
+static const char *tile8_name(const struct vkern_codes *codes)
+{
+    return codes->amx ? codes->amx->name : codes->tile8->name;
+}
+
 static void engine_text(const struct call *call, char *text, size_t size)
 {
     const struct vkern_codes *codes = call->kern->codes;
@@ -359,12 +421,14 @@ static void engine_text(const struct call *call, char *text, size_t size)
 
     if (call->plan.k == 0)
         by = "nothing";
+    else if (call->plan.by_p8 && 2 * call->n_p8 > call->n_positions)
+        what = "p8", by = call->window.n > 1 ? tile8_name(codes) : by;
     else if (engine == ENGINE_EXACT)
         by = "double";
     else if (engine == ENGINE_TILE)
         what = "tile", by = call->search->tile->name;
     else if (engine == ENGINE_TILE8)
-        what = "tile8", by = codes->amx ? codes->amx->name : codes->tile8->name;
+        what = "tile8", by = tile8_name(codes);
     else if (engine == ENGINE_C8)
         what = "c8";
     snprintf(text, size, "%s %s", what, by);

@@ -40,10 +40,13 @@ static void take_model(struct call *call, const struct model *model)
     to->axes = model->axes;
     to->deviation = model->deviation;
     to->clip = model->clip;
+    to->p = model->p;
+    to->axes_norm = model->axes_norm;
     for (size_t i = 0; i < call->n_parts; i++) {
         const struct part *part = &call->snapshot->parts[i];
         if (vindex__part_has_c4(part)) call->n_c4 += part->n;
         if (vindex__part_has_c8(part)) call->n_c8 += part->n;
+        if (vindex__part_has_p8(part)) call->n_p8 += part->n;
     }
 }
 
@@ -88,6 +91,25 @@ static bool uses(const struct plan *plan, enum engine engine)
     return plan->plain == engine || plan->coded == engine;
 }
 
+static size_t pack_bytes(const struct call *call, size_t lines, size_t dim)
+{
+    const struct vkern_tile8 *amx = call->kern->codes->amx, *other = call->kern->codes->tile8;
+    return larger(other->pack_bytes(lines, dim), amx ? amx->pack_bytes(lines, dim) : 0);
+}
+
+static void lay_out_lead(struct worker *worker, struct arena *arena)
+{
+    const struct call *call = worker->call;
+    const struct plan *plan = &call->plan;
+    if (!plan->by_p8) return;
+    size_t n_packs = (plan->group + plan->p8_lines - 1) / plan->p8_lines;
+    worker->p8_pack_bytes = pack_bytes(call, plan->p8_lines, vkern_p8_dim(&call->model));
+    worker->p8_packed = vindex__arena_take(arena, n_packs, worker->p8_pack_bytes);
+    worker->p8_cuts = vindex__arena_take(arena, plan->group, sizeof *worker->p8_cuts);
+    worker->pairs =
+        vindex__arena_take(arena, plan->p8_lines, VKERN_TILE_ROWS * sizeof *worker->pairs);
+}
+
 static void lay_out_tiles(struct worker *worker, struct arena *arena)
 {
     const struct call *call = worker->call;
@@ -98,15 +120,28 @@ static void lay_out_tiles(struct worker *worker, struct arena *arena)
     worker->scale = vindex__arena_take(arena, rows, sizeof(float));
     worker->bias = vindex__arena_take(arena, rows, sizeof(float));
     worker->panel = vindex__arena_take(arena, has_f32 ? vkern_panel_floats(call->dim) : 0, 4);
+    if (has_codes || plan->by_p8)
+        worker->pack_queries = vindex__arena_take(arena, larger(plan->lines, plan->p8_lines),
+                                                  sizeof *worker->pack_queries);
     if (!has_codes) return;
-    const struct vkern_tile8 *amx = call->kern->codes->amx, *other = call->kern->codes->tile8;
     size_t n_packs = (plan->group + plan->lines - 1) / plan->lines;
-    worker->pack_bytes = larger(other->pack_bytes(plan->lines, call->dim),
-                                amx ? amx->pack_bytes(plan->lines, call->dim) : 0);
-    worker->pack_queries = vindex__arena_take(arena, plan->lines, sizeof *worker->pack_queries);
+    worker->pack_bytes = pack_bytes(call, plan->lines, call->dim);
     worker->packed = vindex__arena_take(arena, n_packs, worker->pack_bytes);
     worker->groups =
         vindex__arena_take(arena, VKERN_TILE_ROWS / VKERN_GROUP, vkern_c8_group_bytes(call->dim));
+}
+
+static struct lead *take_lead(const struct call *call, struct arena *arena)
+{
+    const struct plan *plan = &call->plan;
+    struct lead unused, *taken = vindex__arena_take(arena, plan->by_p8, sizeof *taken);
+    struct lead *lead = taken ? taken : &unused;
+    size_t k = plan->by_p8 ? plan->k : 0, d = vkern_p8_dim(&call->model);
+
+    lead->codes = vindex__arena_take(arena, plan->by_p8, vindex__codes_bytes(d));
+    lead->known = vindex__arena_take(arena, k, sizeof *lead->known);
+    lead->scouts = vindex__arena_take(arena, k, sizeof *lead->scouts);
+    return taken;
 }
 
 static void lay_out_collector(struct worker *worker, struct arena *arena, size_t q, bool has_codes)
@@ -120,7 +155,8 @@ static void lay_out_collector(struct worker *worker, struct arena *arena, size_t
     collector->best.memory = take_stream(arena, vindex__best_entries(plan->k, call->n_match));
     collector->rough.memory = take_stream(arena, rough);
     collector->codes = vindex__arena_take(arena, has_codes, vindex__codes_bytes(call->dim));
-    collector->weights = vindex__arena_take(arena, rough ? call->model.m : 0, 1);
+    collector->lead = take_lead(call, arena);
+    collector->weights = vindex__arena_take(arena, plan->k_prime ? call->model.m : 0, 1);
     collector->stream.memory.scratch = collector->best.memory.scratch =
         collector->rough.memory.scratch = worker->scratch;
 }
@@ -131,15 +167,16 @@ static size_t scratch_bytes(const struct call *call)
     size_t best = vindex__best_entries(plan->k, call->n_match);
     size_t need = larger(vindex__stream_scratch(vindex__first_entries(plan)),
                          vindex__final_scratch(plan->k, best));
-    if (!plan->k_prime) return need;
-    return larger(need, vindex__final_scratch(plan->k_prime, vindex__rough_entries(call)));
+    if (!vindex__rough_entries(call)) return need;
+    return larger(need, vindex__final_scratch(plan->by_p8 ? plan->k : plan->k_prime,
+                                              vindex__rough_entries(call)));
 }
 
 /* Bits are looked at four groups at a time. */
 static void lay_out_cuts(struct worker *worker, struct arena *arena)
 {
     const struct plan *plan = &worker->call->plan;
-    size_t lines = uses(plan, ENGINE_TILE8) ? plan->lines : 0;
+    size_t lines = larger(uses(plan, ENGINE_TILE8) ? plan->lines : 0, plan->p8_lines);
     size_t n_rough = plan->k_prime ? vkern_groups(plan->rows_max + VKERN_GROUP) + 3 : 0;
     size_t n_below = larger(n_rough, lines * VKERN_TILE_GROUPS);
 
@@ -154,10 +191,13 @@ static void lay_out_worker(struct call *call, struct arena *arena, uint32_t numb
     struct worker blank = {.call = call}, *worker = call->workers ? call->workers + number : &blank;
     bool has_codes = uses(plan, ENGINE_C8) || uses(plan, ENGINE_TILE8);
     bool has_tiles = uses(plan, ENGINE_TILE) || uses(plan, ENGINE_TILE8);
-    bool copies = call->type > VINDEX_BFLOAT16 && (has_codes || has_tiles || plan->k_prime);
-    size_t dim = call->dim, projected = plan->k_prime ? dim + call->model.m : 0;
-    size_t scores =
-        larger(plan->rows_max + VKERN_GROUP, has_tiles ? plan->lines * VKERN_TILE_ROWS : 0);
+    bool copies =
+        call->type > VINDEX_BFLOAT16 && (has_codes || has_tiles || plan->k_prime || plan->by_p8);
+    size_t dim = call->dim;
+    size_t projected = plan->k_prime || plan->by_p8 ? dim + vkern_n_axes(&call->model) + 1 : 0;
+    /* Scouts of one query have no use for lines. */
+    size_t lines = larger(has_tiles ? plan->lines : 0, call->window.n > 1 ? plan->p8_lines : 0);
+    size_t scores = larger(plan->rows_max + VKERN_GROUP, lines * VKERN_TILE_ROWS);
 
     *worker = blank;
     worker->collectors = vindex__arena_take(arena, plan->group, sizeof *worker->collectors);
@@ -169,6 +209,7 @@ static void lay_out_worker(struct call *call, struct arena *arena, uint32_t numb
     lay_out_cuts(worker, arena);
     worker->projection = vindex__arena_take(arena, projected, sizeof(float));
     lay_out_tiles(worker, arena);
+    lay_out_lead(worker, arena);
     for (size_t q = 0; q < plan->group; q++)
         lay_out_collector(worker, arena, q, has_codes);
 }
@@ -204,6 +245,7 @@ static void begin_queries(struct worker *worker, size_t first, size_t n)
 
     worker->n_collectors = n;
     worker->variant = 0;
+    worker->p8_is_made = false;
     for (size_t q = 0; q < n; q++) {
         struct collector *collector = &worker->collectors[q];
         const char *bytes = queries + q * call->query_bytes;
@@ -217,6 +259,11 @@ static void begin_queries(struct worker *worker, size_t first, size_t n)
         vindex__stream_init(&collector->stream, plan->k, plan->limit,
                             vindex__plan_margin(call, &collector->query), collector->stream.memory);
         vindex__best_init(&collector->best, plan->k, call->n_match, collector->best.memory);
+        if (plan->by_p8) {
+            /* Even of a worker that will not scout: it is told what others found. */
+            collector->lead->n_known = collector->lead->n_scouts = collector->lead->next = 0;
+            vindex__best_init(&collector->rough, plan->k, call->n_match, collector->rough.memory);
+        }
         if (!plan->k_prime) continue;
         vindex__best_init(&collector->rough, plan->k_prime, call->n_match, collector->rough.memory);
         vkern_c4_query_make(&call->model, call->kern->ndot[VKERN_F32], collector->query.dense,
@@ -250,6 +297,18 @@ static bool is_ending(const struct call *call)
     return atomic_load_explicit(&call->stop.status, memory_order_relaxed) != VINDEX_OK;
 }
 
+/* Rows for all queries of a worker to begin with. */
+static void scout(struct worker *worker)
+{
+    struct call *call = worker->call;
+    if (!call->plan.by_p8) return;
+    worker->is_scouting = true;
+    vindex__scan_range(worker, 0, call->n_positions);
+    worker->is_scouting = false;
+    for (size_t q = 0; q < worker->n_collectors; q++)
+        vindex__scout_end(worker, &worker->collectors[q], &worker->collectors[q].rough);
+}
+
 /* A task: some queries over all rows. */
 static void answer_queries(void *context, size_t task, uint32_t number)
 {
@@ -263,6 +322,7 @@ static void answer_queries(void *context, size_t task, uint32_t number)
         return;
     }
     begin_queries(worker, first, n);
+    scout(worker);
     vindex__scan_range(worker, 0, call->n_positions);
     for (size_t q = 0; q < n; q++) {
         struct collector *collector = &worker->collectors[q];
@@ -281,12 +341,11 @@ static void scan_chunk(void *context, size_t task, uint32_t number)
     vindex__scan_range(&call->workers[number], first, first + n);
 }
 
-/* A task: the best k' of all workers for one query, exactly, by the thread at it: in its scratch,
-   as the first worker's is that worker's own. */
-static void rerank_query(void *context, size_t q, uint32_t number)
+/* The best of all workers' rough streams for one query, by the thread at it: in its scratch, as the first worker's is
+   that worker's own. */
+static struct topk_stream merge_rough(struct worker *worker, size_t q)
 {
-    struct call *call = context;
-    struct worker *worker = &call->workers[number];
+    struct call *call = worker->call;
     struct topk_stream rough = call->workers[0].collectors[q].rough;
     rough.memory.scratch = worker->scratch;
     for (uint32_t i = 1; i < call->plan.n_workers; i++) {
@@ -294,7 +353,39 @@ static void rerank_query(void *context, size_t q, uint32_t number)
         if (vindex__may_finish(worker, &call->stop, MERGE_NS * (double)other->count))
             vindex__final_merge(&rough, other);
     }
+    return rough;
+}
+
+/* A task: the best k' of all workers for one query, exactly. */
+static void rerank_query(void *context, size_t q, uint32_t number)
+{
+    struct call *call = context;
+    struct worker *worker = &call->workers[number];
+    struct topk_stream rough = merge_rough(worker, q);
     vindex__rerank_rough(worker, &worker->collectors[q], &rough);
+}
+
+/* A task: what all workers' scouts found for one query, for all of them. */
+static void scout_query(void *context, size_t q, uint32_t number)
+{
+    struct call *call = context;
+    struct worker *worker = &call->workers[number];
+    struct topk_stream rough = merge_rough(worker, q);
+    struct collector *collector = &worker->collectors[q];
+    vindex__scout_end(worker, collector, &rough);
+    for (uint32_t i = 0; i < call->plan.n_workers; i++)
+        if (i != number) vindex__scout_copy(&call->workers[i].collectors[q], collector);
+}
+
+static void scout_by_rows(struct call *call, struct pool *pool, size_t n_queries, size_t n_chunks)
+{
+    if (!call->plan.by_p8) return;
+    for (uint32_t i = 0; i < call->plan.n_workers; i++)
+        call->workers[i].is_scouting = true;
+    vindex__pool_run(pool, scan_chunk, call, n_chunks);
+    for (uint32_t i = 0; i < call->plan.n_workers; i++)
+        call->workers[i].is_scouting = false;
+    vindex__pool_run(pool, scout_query, call, n_queries);
 }
 
 /* A task: what one worker's streams hold, exactly. */
@@ -337,6 +428,7 @@ static void scan_by_rows(struct call *call, struct pool *pool)
         for (uint32_t i = 0; i < plan->n_workers; i++)
             begin_queries(&call->workers[i], first, n);
         call->group_first = first;
+        scout_by_rows(call, pool, n, n_chunks);
         vindex__pool_run(pool, scan_chunk, call, n_chunks);
         if (plan->k_prime) vindex__pool_run(pool, rerank_query, call, n);
         vindex__pool_run(pool, rerank_worker, call, plan->n_workers);

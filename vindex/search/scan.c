@@ -61,9 +61,15 @@ void vindex__collector_take(struct worker *worker, struct collector *collector, 
     drain(worker, collector, run->n, vindex__stream_append(stream, found));
 }
 
+void vindex__collector_found(struct worker *worker, struct collector *collector, size_t n,
+                             size_t found)
+{
+    drain(worker, collector, n, vindex__stream_append(&collector->stream, found));
+}
+
 /* ---- by query kernels ---------------------------------------------------------------------- */
 
-static vkern_score_fn *score_function(const struct call *call)
+vkern_score_fn *vindex__score_function(const struct call *call)
 {
     switch (call->metric) {
     case VINDEX_L2: return call->kern->l2sq[call->type];
@@ -76,7 +82,7 @@ static void score_part(struct worker *worker, const struct part *part, const uin
                        uint32_t slot, uint32_t end)
 {
     const struct call *call = worker->call;
-    vkern_score_fn *score = score_function(call);
+    vkern_score_fn *score = vindex__score_function(call);
     size_t row_bytes = call->query_bytes;
     /* With several queries the rows of a step are read again: they stay in L2. */
     size_t in_cache = ((size_t)256 << 10) / (row_bytes ? row_bytes : 1);
@@ -126,6 +132,14 @@ static bool fails(struct worker *worker, bool *failed)
     return *failed;
 }
 
+/* Whether the leading coordinates are looked at first. */
+static bool is_led(const struct worker *worker, const struct part *part, size_t count, size_t n)
+{
+    const struct plan *plan = &worker->call->plan;
+    return plan->by_p8 && vindex__part_has_p8(part) && !worker->p8_fails &&
+           (double)count >= vindex__cost_sparse(ENGINE_P8) * (double)n;
+}
+
 /*
  * The bands of codes, and the l2 band of the tile engine, are absolute: where rows lie far from
  * the origin compared with their distances too many pass the latter, where rows are much alike
@@ -138,6 +152,7 @@ static enum engine choose_for_part(struct worker *worker, const struct part *par
     enum engine engine = plan->plain;
 
     if (plan->k_prime && vindex__is_rough(part, mask)) return ENGINE_C4;
+    if (is_led(worker, part, count, n)) return ENGINE_P8;
     if (vindex__part_has_c8(part) && !worker->codes_fail) engine = plan->coded;
     if (plan->plain == ENGINE_EXACT || (double)count < vindex__cost_sparse(engine) * (double)n)
         return ENGINE_EXACT;
@@ -209,6 +224,18 @@ static void scan_exactly(struct worker *worker, const struct part *part, const u
         vindex__rerank_slots(worker, &worker->collectors[q], part, mask, slot, end);
 }
 
+/* By the leading coordinates, as far as they go: there all queries stop. */
+static uint32_t scan_led(struct worker *worker, const struct part *part, const uint64_t *mask,
+                         uint32_t slot, uint32_t end)
+{
+    size_t n_by_query = announce_all(worker, ENGINE_QUERY, part, mask, slot, slot);
+    if (n_by_query > 0) end = vindex__lead_part(worker, part, mask, slot, end);
+    for (size_t q = 0; q < worker->n_collectors && n_by_query < worker->n_collectors; q++)
+        if (worker->collectors[q].engine == ENGINE_EXACT)
+            vindex__rerank_slots(worker, &worker->collectors[q], part, mask, slot, end);
+    return end;
+}
+
 static void scan_by(struct worker *worker, enum engine engine, const struct part *part,
                     const uint64_t *mask, uint32_t slot, uint32_t end)
 {
@@ -221,6 +248,30 @@ static void scan_by(struct worker *worker, enum engine engine, const struct part
     case ENGINE_TILE: vindex__batch_part(worker, part, mask, slot, end); break;
     default: break;
     }
+}
+
+/* Bits that are all set would only be read. */
+static const uint64_t *words_of(const struct part *part, struct part_mask mask)
+{
+    return mask.n < part->n ? mask.words : NULL;
+}
+
+/* Slots [slot, end) in one way; returns where it stopped to be asked for another. */
+static uint32_t scan_slots(struct worker *worker, struct part_view *view, struct part_mask mask,
+                           size_t count, uint32_t slot, uint32_t end)
+{
+    const struct part *part = view->part;
+    enum engine engine = choose_for_part(worker, part, mask, count, end - slot);
+    const uint64_t *words = words_of(part, mask);
+    switch (engine) {
+    case ENGINE_EXACT: scan_exactly(worker, part, words, slot, end); break;
+    case ENGINE_C4: vindex__rough_part(worker, part, words, slot, end); break;
+    case ENGINE_P8: return scan_led(worker, part, words, slot, end);
+    default:
+        prepare_norms(worker, engine, view);
+        scan_by(worker, engine, part, words, slot, end);
+    }
+    return end;
 }
 
 static void scan_part(struct worker *worker, size_t index, uint32_t slot, uint32_t end)
@@ -237,17 +288,15 @@ static void scan_part(struct worker *worker, size_t index, uint32_t slot, uint32
         vindex__stop_set(&call->stop, st);
         return;
     }
-    enum engine engine = choose_for_part(worker, view.part, mask, count, end - slot);
-    /* Bits that are all set would only be read. */
-    const uint64_t *words = mask.n < view.part->n ? mask.words : NULL;
-    if (engine == ENGINE_EXACT) {
-        scan_exactly(worker, view.part, words, slot, end);
-    } else if (engine == ENGINE_C4) {
-        vindex__rough_part(worker, view.part, words, slot, end);
-    } else {
-        prepare_norms(worker, engine, &view);
-        scan_by(worker, engine, view.part, words, slot, end);
+    if (worker->is_scouting) {
+        if (is_led(worker, view.part, count, end - slot))
+            vindex__scout_part(worker, view.part, words_of(view.part, mask), slot, end);
+        return;
     }
+    uint32_t reached = scan_slots(worker, &view, mask, count, slot, end);
+    if (reached == end) return;
+    count = vindex__count_rows(view.part, mask, reached, end);
+    scan_slots(worker, &view, mask, count, reached, end);
 }
 
 /* The best tiles of 8-bit codes that this thread may use. */
@@ -257,14 +306,15 @@ static void begin_tiles(struct worker *worker)
     bool has_amx = codes->amx && (!codes->amx->begin || codes->amx->begin());
     const struct vkern_tile8 *tile8 = has_amx ? codes->amx : codes->tile8;
 
-    if (worker->tile8 != tile8) worker->is_packed = false;
+    if (worker->tile8 != tile8) worker->is_packed = worker->p8_is_made = false;
     worker->tile8 = tile8;
 }
 
 void vindex__scan_range(struct worker *worker, uint64_t first, uint64_t end)
 {
     const struct call *call = worker->call;
-    if (call->plan.coded == ENGINE_TILE8 || call->plan.plain == ENGINE_TILE8) begin_tiles(worker);
+    if (call->plan.coded == ENGINE_TILE8 || call->plan.plain == ENGINE_TILE8 || call->plan.by_p8)
+        begin_tiles(worker);
     for (size_t i = first < end ? vindex__call_find(call, first) : call->n_parts;
          i < call->n_parts && !vindex__pace_tick(&worker->pace, &worker->call->stop, 0); i++) {
         struct part_view view;

@@ -37,7 +37,7 @@ vindex_status vindex__region_need(struct region *region, size_t size)
 }
 
 /*
- * Wishes of benchmarks: VINDEX_ENGINE=scan|tile|c8|tile8|c4 names the way to take where it can be
+ * Wishes of benchmarks: VINDEX_ENGINE=scan|tile|c8|tile8|c4|p8 names the way to take where it can be
  * taken (the first two leave codes alone), VINDEX_TILE=blas the library that multiplies f32 tiles
  * (the SIMD engine is the faster one: tests/bench).
  */
@@ -47,12 +47,13 @@ static void read_wishes(struct search *search)
                                         [ENGINE_TILE] = "tile",
                                         [ENGINE_C8] = "c8",
                                         [ENGINE_TILE8] = "tile8",
-                                        [ENGINE_C4] = "c4"};
+                                        [ENGINE_C4] = "c4",
+                                        [ENGINE_P8] = "p8"};
     const char *engine = getenv("VINDEX_ENGINE"), *tile = getenv("VINDEX_TILE");
     const struct vkern_tile *blas = tile && !strcmp(tile, "blas") ? vkern_tile_blas() : NULL;
 
     search->tile = blas ? blas : search->kern->tile;
-    for (int i = ENGINE_QUERY; engine && i <= ENGINE_C4; i++)
+    for (int i = ENGINE_QUERY; engine && i <= ENGINE_P8; i++)
         if (!strcmp(engine, names[i])) search->forced = (enum engine)i;
 }
 

@@ -134,7 +134,7 @@ static void set_cut(struct topk_stream *stream)
         stream->cut = INFINITY;
         return;
     }
-    double worst = stream->upper + stream->margin.rel * fabs(stream->upper) + stream->margin.abs;
+    double worst = vindex__stream_worst(stream);
     double least = worst - band->offset + band->error_abs;
     stream->cut =
         round_up(least >= 0 ? least / (1 - band->error_rel) : least / (1 + band->error_rel));

@@ -27,6 +27,7 @@
 #ifndef VINDEX_TOPK_STREAM_H
 #define VINDEX_TOPK_STREAM_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -88,6 +89,12 @@ bool vindex__stream_announce(struct topk_stream *stream, const struct topk_band 
 
 /** k rows are known whose exact score is at most `upper`. */
 void vindex__stream_lower(struct topk_stream *stream, double upper);
+
+/** No row with an exact score above this is among the k best. */
+static inline double vindex__stream_worst(const struct topk_stream *stream)
+{
+    return stream->upper + stream->margin.rel * fabs(stream->upper) + stream->margin.abs;
+}
 
 /** Drop what the threshold no longer lets through, after lowering it from the entries themselves. */
 void vindex__stream_compress(struct topk_stream *stream);
