@@ -151,11 +151,16 @@ static void codes_are_the_same_for_any_number_of_threads(void **state)
     (void)state;
     for (size_t i = 0; i < N_CASES; i++) {
         struct planes alone = {.bytes = NULL};
+        uint64_t n_audits = 0;
         for (uint32_t n_threads = 1; n_threads <= THREADS_MOST; n_threads++) {
             vindex *index =
                 create(cases[i].type, cases[i].metric, cases[i].kind, cases[i].n, cases[i].dim);
             optimize(index, VINDEX_OPTIMIZE_THREADS(n_threads));
             struct planes planes = take_planes(index);
+            vindex_stats stats = VINDEX_STATS_INIT;
+            assert_int_equal(vindex_stat(index, &stats), VINDEX_OK);
+            if (n_threads == 1) n_audits = stats.n_audits;
+            assert_int_equal(stats.n_audits, n_audits);
             if (n_threads == 1) {
                 struct codes_found found;
                 helper_check_index(index);

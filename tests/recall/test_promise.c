@@ -208,6 +208,30 @@ static void nothing_known_is_exact(void **state)
     close_copy(index);
 }
 
+/* Audits that threads share know as much as those of one. */
+static void threads_share_audits(void **state)
+{
+    static const float targets[] = {0.9F, 0.95F, 0.99F};
+    struct answer one[3];
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        vindex *index = open_copy(i ? BARE : OPTIMIZED);
+        if (i)
+            assert_int_equal(vindex_optimize(index, VINDEX_OPTIMIZE_THREADS(3), NULL, NULL), VINDEX_OK);
+        assert_int_equal(stats_of(index).n_audits, 1000);
+        for (size_t t = 0; t < 3; t++) {
+            struct answer answer = ask(index, queries, 0, 20, 1, targets[t], VINDEX_SEARCH_NO_AUDIT);
+            assert_int_equal(answer.n_by_state[VINDEX_STATE_ASSUMED], 20);
+            if (i == 0) one[t] = answer;
+            /* Each index draws rows of its own. */
+            assert_true(answer.report.predicted >= (double)targets[t]);
+            assert_true(2 * answer.report.effort >= one[t].report.effort &&
+                        answer.report.effort <= 2 * one[t].report.effort);
+        }
+        close_copy(index);
+    }
+}
+
 static void from_cold_to_proven(void **state)
 {
     vindex *index = open_copy(OPTIMIZED);
@@ -493,6 +517,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_known_is_exact),
+        cmocka_unit_test(threads_share_audits),
         cmocka_unit_test(from_cold_to_proven),
         cmocka_unit_test(given_queries_prove_at_once),
         cmocka_unit_test(a_filter_is_never_proven),

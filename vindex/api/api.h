@@ -41,7 +41,8 @@ vindex_status vindex__check_shape(uint32_t dim, uint32_t type, uint32_t metric);
 
 /** The last part of vindex_optimize: audit rows of the index, and the queries kept anew, and store the audits. Where there are no
  *  codes, or nothing is due, it does nothing. Cancellable through progress. */
-vindex_status vindex__optimize_audits(vindex *index, vindex_progress_fn *progress, void *context);
+vindex_status vindex__optimize_audits(vindex *index, uint32_t n_threads, vindex_progress_fn *progress,
+                                      void *context);
 
 /** index->calibration and what belongs to it, empty; once config is known. close: nothing where open was not called or failed. */
 vindex_status vindex__audits_open(vindex *index);

@@ -150,6 +150,7 @@ struct audits_job {
     struct facts facts;
     struct search *search;
     void *queries; /* a step's, as searches want them */
+    uint32_t n_threads;
     vindex_progress_fn *progress;
     void *context;
     uint64_t done, total; /* queries */
@@ -161,7 +162,8 @@ static vindex_status job_begin(struct audits_job *job, vindex *index, vindex_pro
     const struct config *config = &index->config;
     size_t row_bytes = vindex_row_bytes(
         (vindex_type)vindex__vectors_type(config->type, VECTORS_QUERY), config->dim);
-    *job = (struct audits_job){.index = index, .progress = progress, .context = context};
+    *job = (struct audits_job){
+        .index = index, .n_threads = 1, .progress = progress, .context = context};
     vindex_status st = vindex__session_open(index->store, true, &job->writer);
     if (st == VINDEX_OK) st = vindex__session_open(index->store, false, &job->reader);
     if (st == VINDEX_OK) st = vindex__search_new(&job->search);
@@ -198,7 +200,7 @@ static vindex_status answer_step(struct audits_job *job, size_t n, uint32_t kind
                                      .k = AUDIT_DEPTH_MAX, /* any k may be asked for later */
                                      .recall = 1,
                                      .calibration = job->index->calibration,
-                                     .n_threads = 1};
+                                     .n_threads = job->n_threads};
     if (job->progress && job->progress(job->context, job->done, job->total))
         return vindex__fail(VINDEX_CANCELLED, "cancelled after %llu of %llu audits",
                             (unsigned long long)job->done, (unsigned long long)job->total);
@@ -454,10 +456,12 @@ static vindex_status answer_due(struct audits_job *job)
     return store_answered(job, st);
 }
 
-vindex_status vindex__optimize_audits(vindex *index, vindex_progress_fn *progress, void *context)
+vindex_status vindex__optimize_audits(vindex *index, uint32_t n_threads, vindex_progress_fn *progress,
+                                      void *context)
 {
     struct audits_job job;
     vindex_status st = job_begin(&job, index, progress, context);
+    job.n_threads = n_threads;
     if (st == VINDEX_OK && has_to_learn(&job)) st = answer_due(&job);
     job_end(&job);
     return st;

@@ -351,8 +351,8 @@ typedef int vindex_progress_fn(void *context, uint64_t done, uint64_t total);
  * Its own write transactions, one per step: interrupting it loses nothing.
  *
  * @param flags     VINDEX_OPTIMIZE_ALL, VINDEX_OPTIMIZE_THREADS(n), both with |, or 0. Threads are started by the call and
- *                  end with it; each takes (3 dim + axes) KiB while rows are encoded. The codes made are the same
- *                  for any number of them; the rest is the calling thread's work.
+ *                  end with it; each takes (3 dim + axes) KiB while rows are encoded, and what a search takes while audits are
+ *                  answered: these two they share. The codes made are the same for any number of them.
  * @param progress  called by the calling thread; may be NULL.
  * @return VINDEX_OK, INVALID (more than 1024 threads), UNSUPPORTED (flags), BUSY, CANCELLED, READONLY, IO, FULL, NOMEM,
  *         CORRUPT, MISUSE (after fork).
