@@ -453,6 +453,26 @@ static void assert_sound(const struct fixture *f, const struct search_request *r
     }
 }
 
+/* Where a part says that norms are none no query has codes, and none goes by tiles: all rows are scored exactly. */
+static void norms_that_are_none(void **state)
+{
+    static const uint32_t sizes[] = {2900, 40};
+    static const enum engine ways[] = {ENGINE_C8, ENGINE_TILE8, ENGINE_TILE, ENGINE_P8};
+    (void)state;
+    for (uint32_t i = 0; i < 48; i++) {
+        struct shape shape = {.type = i / 24 ? VINDEX_INT8 : VINDEX_FLOAT, .metric = i / 8 % 3, .dim = 20};
+        struct fixture f;
+        setup(&f, &shape, sizes, 2, 8);
+        f.codes[0] = i % 8 < 4 ? WITH_P8 : WITH_ALL;
+        begin(&f);
+        ((struct part *)(uintptr_t)f.snapshot->parts)[0].norm_hi = INFINITY;
+        f.search->forced = ways[i % 4];
+        struct search_request request = request_of(&f, i % 4 == 1 ? 97 : 3, 5);
+        run_and_compare(&f, &request, "no norms");
+        teardown(&f);
+    }
+}
+
 static void damaged_codes(void **state)
 {
     static const uint32_t sizes[] = {2900, 700, 40};
@@ -624,6 +644,7 @@ int main(void)
         cmocka_unit_test(gives_up),
         cmocka_unit_test(pays),
         cmocka_unit_test(huge_queries_beside_others),
+        cmocka_unit_test(norms_that_are_none),
         cmocka_unit_test(damaged_codes),
         cmocka_unit_test(warm_call_allocates_nothing),
         cmocka_unit_test(interrupts_leave_true_rows),

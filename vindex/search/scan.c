@@ -236,12 +236,21 @@ static uint32_t scan_led(struct worker *worker, const struct part *part, const u
     return end;
 }
 
+static bool any_goes_by(const struct worker *worker, enum engine engine)
+{
+    bool any = false;
+    for (size_t q = 0; q < worker->n_collectors; q++)
+        any |= worker->collectors[q].engine == engine;
+    return any;
+}
+
 static void scan_by(struct worker *worker, enum engine engine, const struct part *part,
                     const uint64_t *mask, uint32_t slot, uint32_t end)
 {
     size_t n_by_query = announce_all(worker, engine, part, mask, slot, end);
     if (n_by_query > 0) score_part(worker, part, mask, slot, end);
-    if (n_by_query == worker->n_collectors) return;
+    /* Where norms are none nobody may, and queries have no codes. */
+    if (engine == ENGINE_QUERY || !any_goes_by(worker, engine)) return;
     switch (engine) {
     case ENGINE_C8: vindex__codes_part(worker, part, mask, slot, end); break;
     case ENGINE_TILE8: vindex__batch8_part(worker, part, mask, slot, end); break;
