@@ -152,7 +152,7 @@ static void codes_are_the_same_for_any_number_of_threads(void **state)
     for (size_t i = 0; i < N_CASES; i++) {
         struct planes alone = {.bytes = NULL};
         uint64_t n_audits = 0;
-        for (uint32_t n_threads = 1; n_threads <= THREADS_MOST; n_threads++) {
+        for (uint32_t n_threads = 1; n_threads <= THREADS_MOST; n_threads += 2 + i % 2) { /* 1, 3 or 1, 4 */
             vindex *index =
                 create(cases[i].type, cases[i].metric, cases[i].kind, cases[i].n, cases[i].dim);
             optimize(index, VINDEX_OPTIMIZE_THREADS(n_threads));
