@@ -177,6 +177,14 @@ static void plane_close(struct plane *plane)
     guarded_close(&plane->memory);
 }
 
+/* Not their bytes: some are padding. */
+static void assert_same_facts(const struct vkern_p8_facts *a, const struct vkern_p8_facts *b)
+{
+    assert_true(a->codes.whole == b->codes.whole && a->codes.is_signed == b->codes.is_signed);
+    assert_true(a->codes.error == b->codes.error && a->codes.size == b->codes.size);
+    assert_true(a->codes.bias_max == b->codes.bias_max && a->drift == b->drift);
+}
+
 /* c4 beside p8, or alone: the same bytes, and those of p8 are no others for it. */
 static void check_both(const struct set *set, const struct vkern_tile *tile,
                        const struct plane *plane)
@@ -195,7 +203,7 @@ static void check_both(const struct set *set, const struct vkern_tile *tile,
     vkern_c4_encode(&set->model, tile, set->rows, set->n, scratch, alone);
     assert_memory_equal(beside, alone, c4_size);
     assert_memory_equal(p8, plane->groups, plane->size);
-    assert_memory_equal(&facts, &plane->facts, sizeof facts);
+    assert_same_facts(&facts, &plane->facts);
     guarded_close(&memory);
     free(p8);
     free(alone);
@@ -220,7 +228,7 @@ static void check_joined(const struct set *set, const struct vkern_tile *tile,
         vkern_p8_join(&joined, &one);
     }
     assert_memory_equal(parts, plane->groups, plane->size);
-    assert_memory_equal(&joined, &plane->facts, sizeof joined);
+    assert_same_facts(&joined, &plane->facts);
     guarded_close(&memory);
     free(parts);
 }
