@@ -18,12 +18,11 @@ static double normal(struct rng *rng)
     return sqrt(-2 * log(u)) * cos(2 * acos(-1) * v);
 }
 
-struct audit make_audit(struct rng *rng, const struct law *law, uint32_t kind)
+static struct audit audit_of(struct rng *rng, const struct law *law, uint32_t kind, bool is_lost)
 {
     struct audit audit = {
         .kind = kind, .depth = TEST_DEPTH, .n_rows = TEST_ROWS, .model = test_model};
     double spread = law->spread * exp(law->uneven * normal(rng));
-    bool is_lost = vindex__rng_unit(rng) < law->lost;
     for (uint32_t i = 0; i < TEST_DEPTH; i++) {
         double rank = (i + 1) * exp(fmin(spread * fabs(normal(rng)), 20));
         if (is_lost) rank += 1 << 20;
@@ -32,11 +31,17 @@ struct audit make_audit(struct rng *rng, const struct law *law, uint32_t kind)
     return audit;
 }
 
+struct audit make_audit(struct rng *rng, const struct law *law, uint32_t kind)
+{
+    return audit_of(rng, law, kind, vindex__rng_unit(rng) < law->lost);
+}
+
 struct audit *make_audits(struct rng *rng, const struct law *law, uint32_t kind, size_t n)
 {
     struct audit *audits = malloc(n * sizeof *audits);
     for (size_t i = 0; i < n; i++)
-        audits[i] = make_audit(rng, law, kind);
+        audits[i] = audit_of(rng, law, kind,
+                             floor((double)(i + 1) * law->lost) > floor((double)i * law->lost));
     return audits;
 }
 

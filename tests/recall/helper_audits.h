@@ -20,7 +20,7 @@ extern const unsigned char test_model[NONCE_BYTES];
 #define TEST_ROWS UINT64_C(1000000)
 
 struct audit make_audit(struct rng *rng, const struct law *law, uint32_t kind);
-/** n of them, freed by the caller. */
+/** n of them to judge plans by, the law's share of lost ones among them to a whole number; freed by the caller. */
 struct audit *make_audits(struct rng *rng, const struct law *law, uint32_t kind, size_t n);
 /** Mean recall over audits of k rows with k_prime reranked. */
 double recall_of(const struct audit *audits, size_t n, size_t k, uint64_t k_prime);

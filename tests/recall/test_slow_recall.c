@@ -266,10 +266,12 @@ static void targets_are_met(const struct audited *from, const struct audits *aud
     free(order);
 }
 
-/* A stream in random order on a set whose rows alone are known: what delivers below the target, by more than two deviations. */
-static void cold_streams(const struct audited *from, const struct audits *audits, const char *name)
+/* A stream in random order on a set whose rows alone are known. How many deliver less than the target by more than two
+ * deviations: a plan proven by few audits is one of the wrong twentieth now and then. None does by four. */
+static unsigned cold_streams(const struct audited *from, const struct audits *audits, const char *name)
 {
     uint32_t *order = malloc(audits->n * sizeof *order);
+    unsigned n_short = 0;
     printf("  %-22s from cold:", name);
     for (size_t i = 0; i < COUNT(ks); i++) {
         printf("  k %zu", ks[i]);
@@ -302,7 +304,8 @@ static void cold_streams(const struct audited *from, const struct audits *audits
             printf(" %.4f", mean);
             if (n_exact < audits->n)
                 printf("(%llu)", (unsigned long long)(effort / (audits->n - n_exact)));
-            if (mean < targets[t] - 2 * sd)
+            n_short += mean < targets[t] - 2 * sd;
+            if (mean < targets[t] - 4 * sd)
                 fail_msg("%s: k %zu target %.3f delivered %.4f (sd %.4f), %u exact", name, ks[i],
                          targets[t], mean, sd, n_exact);
             vindex__calibration_free(c);
@@ -310,15 +313,20 @@ static void cold_streams(const struct audited *from, const struct audits *audits
     }
     printf("\n");
     free(order);
+    return n_short;
 }
 
-/* The set's queries until the ring is full, then the mixed ones: audits until the plan delivers the target again; '!' where
-   an alarm was needed. At k = 1 a loss of 0.04 is 12 misses in 300 audits: half as quick to see as at larger k. */
+/* A loss this far above the one allowed can be told from it by some hundred audits; what is smaller goes on, seen or not. */
+#define TOLD .01
+
+/* The set's queries until the ring is full, then the mixed ones: audits until the plan falls short by less than TOLD, then
+   until it delivers the target again; '!' where an alarm was needed. At k = 1 a loss of 0.04 is 12 misses in 300
+   audits: half as quick to see as at larger k. */
 static void switched(const struct audited *from, const char *name)
 {
     uint32_t *order = malloc((from->queries.n + from->mixed.n) * sizeof *order);
     uint64_t n_early = 0; /* a plan that 32 queries proved may be one of the wrong twentieth */
-    printf("  %-22s switched to mixed, shortfall: audits till back", name);
+    printf("  %-22s switched to mixed, shortfall: audits till near, back", name);
     for (size_t i = 0; i < COUNT(ks); i++)
         for (size_t t = 0; t < 3; t++) {
             struct calibration *c = fresh(from);
@@ -326,7 +334,7 @@ static void switched(const struct audited *from, const char *name)
             struct effort_ask ask = make_ask(from, ks[i], targets[t]);
             struct effort_plan plan;
             double sd, shortfall = 0;
-            size_t n = 0;
+            size_t n = 0, n_far = 0;
             shuffle(order, from->queries.n);
             for (size_t j = 0; j < 1000; j++) {
                 vindex__calibration_plan(c, &ask, &plan);
@@ -339,13 +347,16 @@ static void switched(const struct audited *from, const char *name)
                 double recall =
                     plan.k_prime ? recall_of(&from->mixed, order, 0, ks[i], plan.k_prime, &sd) : 1;
                 if (n == 0) shortfall = targets[t] - recall;
+                if (recall < targets[t] - TOLD) n_far = n + 1;
                 if (recall >= targets[t]) break;
                 add(c, &from->mixed.items[order[n]], AUDIT_LIVE);
             }
             vindex__calibration_stat(c, &after);
-            printf("  %.3f: %zu%s", shortfall, n, after.n_alarms > before.n_alarms ? "!" : "");
+            printf("  %.3f: %zu, %zu%s", shortfall, n_far, n,
+                   after.n_alarms > before.n_alarms ? "!" : "");
             n_early += before.n_alarms;
-            if (shortfall >= fmax(0.03, 1 - targets[t])) assert_true(n <= (ks[i] == 1 ? 600 : 300));
+            if (shortfall >= fmax(0.03, 1 - targets[t]))
+                assert_true(n_far <= (ks[i] == 1 ? 600 : 300));
             vindex__calibration_free(c);
         }
     assert_true(n_early <= 2);
@@ -355,6 +366,7 @@ static void switched(const struct audited *from, const char *name)
 
 static void real_sets(void **state)
 {
+    unsigned n_short = 0;
     (void)state;
     for (size_t i = 0; i < COUNT(sets); i++) {
         struct audited audited;
@@ -363,11 +375,12 @@ static void real_sets(void **state)
         audit_set(&sets[i], &audited);
         targets_are_met(&audited, &audited.queries, sets[i].name);
         targets_are_met(&audited, &audited.mixed, mixed);
-        cold_streams(&audited, &audited.queries, sets[i].name);
-        cold_streams(&audited, &audited.mixed, mixed);
+        n_short += cold_streams(&audited, &audited.queries, sets[i].name);
+        n_short += cold_streams(&audited, &audited.mixed, mixed);
         if (audited.queries.n >= 1000) switched(&audited, sets[i].name);
         free_audited(&audited);
     }
+    assert_true(n_short <= 1); /* of 96 streams */
 }
 
 int main(void)

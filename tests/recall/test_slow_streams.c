@@ -58,11 +58,12 @@ static void targets_are_met(void **state)
         {"easy", &law_easy}, {"hard", &law_hard}, {"shifted", &law_shifted}, {"rare", &law_rare}};
     static const size_t ks[] = {1, 10, 100}, ns[] = {300, 1000};
     static const double targets[] = {0.9, 0.95, 0.99, 0.999};
-    enum { POOL = 6000, DRAWS = 30 };
+    enum { POOL = 20000, DRAWS = 30 };
     unsigned n_plans = 0, n_met = 0;
     (void)state;
     for (size_t i = 0; i < COUNT(sets); i++) {
         struct audit *pool = make_audits(&rng, sets[i].law, AUDIT_GIVEN, POOL);
+        double judged[COUNT(ks)][256] = {{0}}; /* recall of each k and step met; 0: not yet */
         for (size_t n = 0; n < COUNT(ns); n++) {
             unsigned proven[3][4] = {{0}}, met[3][4] = {{0}};
             for (int draw = 0; draw < DRAWS; draw++) {
@@ -72,12 +73,18 @@ static void targets_are_met(void **state)
                     for (size_t t = 0; t < COUNT(targets); t++) {
                         struct effort_plan plan = plan_of(c, ks[j], targets[t]);
                         if (plan.state != VINDEX_STATE_PROVEN) continue;
-                        double recall = recall_of(pool, POOL, ks[j], plan.k_prime);
-                        proven[j][t]++;
-                        met[j][t] += recall >= targets[t];
-                        /* 95 % of them meet it; the others fall short by what n 0/1 losses may hide. */
+                        uint32_t at = vindex__effort_of(plan.k_prime);
+                        if (judged[j][at] == 0)
+                            judged[j][at] = recall_of(pool, POOL, ks[j], plan.k_prime);
+                        double recall = judged[j][at];
                         double a = 1 - targets[t], sd = sqrt(a * targets[t] / (double)ns[n]);
-                        assert_true(recall >= targets[t] - fmax(a / 10, 4 * sd));
+                        double judge_sd = sqrt(a * targets[t] / POOL); /* of 0/1 losses */
+                        proven[j][t]++;
+                        met[j][t] += recall >= targets[t] - judge_sd;
+                        /* 95 % of them meet it; the others fall short by what n 0/1 losses may hide. */
+                        if (recall < targets[t] - fmax(a / 10, 4 * sd))
+                            fail_msg("%s: n %zu k %zu target %.3f: recall %.5f, sd %.5f",
+                                     sets[i].name, ns[n], ks[j], targets[t], recall, sd);
                     }
                 vindex__calibration_free(c);
             }
@@ -140,7 +147,11 @@ static uint64_t alarms(struct calibration *c)
     return stat.n_alarms;
 }
 
-/* From nothing but rows, of the queries' law or of an easier one: the mean recall reaches the target at once. */
+/*
+ * From nothing but rows, of the queries' law or of an easier one: the mean recall reaches the target at once. Means of 2,000
+ * answers have a deviation, and a plan proven by few audits is one of the wrong twentieth now and then: of the 60 streams two may
+ * be more than two deviations short (three of 2,000 were), none four.
+ */
 static void cold_streams_reach_the_target(void **state)
 {
     static const struct {
@@ -153,6 +164,7 @@ static void cold_streams_reach_the_target(void **state)
                  {"rare losses in queries alone", &law_easy, &law_rare}};
     static const size_t ks[] = {1, 10, 100};
     static const double targets[] = {0.9, 0.95, 0.99, 0.999};
+    unsigned n_short = 0;
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
         printf("%-30s", cases[i].name);
@@ -163,12 +175,17 @@ static void cold_streams_reach_the_target(void **state)
                 for (int q = 0; q < 2000; q++)
                     step(&s, cases[i].queries);
                 double recall = s.recall_sum / (double)s.n_queries;
+                double sd = sqrt(targets[t] * (1 - targets[t]) / 2000);
                 printf(" %.4f", recall);
-                assert_true(recall >= targets[t] - 2 * sqrt(targets[t] * (1 - targets[t]) / 2000));
+                n_short += recall < targets[t] - 2 * sd;
+                if (recall < targets[t] - 4 * sd)
+                    fail_msg("%s: k %zu target %.3f delivered %.4f (sd %.4f)", cases[i].name, ks[j],
+                             targets[t], recall, sd);
                 vindex__calibration_free(s.c);
             }
         printf("\n");
     }
+    assert_true(n_short <= 2);
 }
 
 /* A stream whose law changes once its ring is full. Plans learn from every audit, so that most changes are answered

@@ -223,7 +223,11 @@ static void targets_are_reached_with_few_survivors(void **state)
             found += comes_before(0, x, (size_t)ids[i], (size_t)expected[K - 1], false, 0) ||
                      ids[i] == expected[K - 1];
     }
-    assert_true(found / (ROWS * K) >= .95);
+    /* The prediction reaches the target, and what is found is the prediction to within chance: ROWS K winners deviate
+       less than as many independent draws, those of one bin crowd each other out. */
+    const double mean = found / (ROWS * K), predicted = plan.expected_recall;
+    const double sd = sqrt(predicted * (1 - predicted) / (ROWS * K));
+    if (fabs(mean - predicted) > 5 * sd) fail_msg("found %.5f, predicted %.5f", mean, predicted);
 }
 
 /* A contiguous run of winners: strided bins spread it, contiguous bins lose it. */
