@@ -128,13 +128,14 @@ struct vkern_codes {
     vkern_c8_pack_fn *c8_pack;
     const struct vkern_tile8 *tile8; /* the best that needs no permission */
     const struct vkern_tile8 *amx;   /* NULL where the CPU has none */
+    const struct vkern_encode *encode; /* private to kernels/codes/: loops of the makers below */
 };
 
-/* ---- making codes (codec.c) --------------------------------------------------------------------
+/* ---- making codes (codec.c, axes.c, p8.c) -------------------------------------------------------
  *
- * One body for all levels. c8 codes, factors and facts are the same bytes on every machine. c4
- * codes come from products in f32 by the tile engine and the ndot slot given, which round
- * differently from level to level: a code may then differ by one, and its factor with it. */
+ * By a table's kernels. c8 codes, factors and facts are the same bytes on every machine and level. Codes of c4 and p8
+ * come from products in f32 by the table's tile engine and ndot slot, which round differently from level to
+ * level: a code may then differ by one, and its factor with it. */
 
 /** What codes are relative to. Borrowed arrays of f32. */
 struct vkern_model {
@@ -170,8 +171,8 @@ struct vkern_c8_facts {
  * or a norm leaves f32); nothing is then said of groups and facts.
  * c4: scratch: vkern_c4_scratch floats, 64-byte aligned.
  */
-bool vkern_c8_encode(const struct vkern_model *model, const float *rows, size_t n, void *groups,
-                     struct vkern_c8_facts *facts);
+bool vkern_c8_encode(const vkern_table *table, const struct vkern_model *model, const float *rows,
+                     size_t n, void *groups, struct vkern_c8_facts *facts);
 
 /**
  * The same in parts, on any threads: the range of all rows, then the groups of each part (whole
@@ -192,11 +193,12 @@ struct vkern_c8_extremes {
     float bias;
 };
 /** Widen the range; stops at a row that is not whole. */
-void vkern_c8_look(const float *rows, size_t n, size_t dim, struct vkern_c8_range *range);
+void vkern_c8_look(const vkern_table *table, const float *rows, size_t n, size_t dim,
+                   struct vkern_c8_range *range);
 void vkern_c8_join_ranges(struct vkern_c8_range *range, const struct vkern_c8_range *other);
-void vkern_c8_encode_part(const struct vkern_model *model, const struct vkern_c8_range *range,
-                          const float *rows, size_t n, void *groups,
-                          struct vkern_c8_extremes *extremes);
+void vkern_c8_encode_part(const vkern_table *table, const struct vkern_model *model,
+                          const struct vkern_c8_range *range, const float *rows, size_t n,
+                          void *groups, struct vkern_c8_extremes *extremes);
 void vkern_c8_join_extremes(struct vkern_c8_extremes *extremes,
                             const struct vkern_c8_extremes *other);
 /** What vkern_c8_encode answers. */
@@ -204,8 +206,8 @@ bool vkern_c8_conclude(const struct vkern_model *model, const struct vkern_c8_ra
                        const struct vkern_c8_extremes *extremes, struct vkern_c8_facts *facts);
 
 size_t vkern_c4_scratch(const struct vkern_model *model);
-void vkern_c4_encode(const struct vkern_model *model, const struct vkern_tile *tile,
-                     const float *rows, size_t n, float *scratch, void *groups);
+void vkern_c4_encode(const vkern_table *table, const struct vkern_model *model, const float *rows,
+                     size_t n, float *scratch, void *groups);
 
 /** A query's codes for c8 planes of one model, and the numbers its error band is made of. */
 struct vkern_c8_side {
@@ -228,10 +230,9 @@ void vkern_c8_query_make(const struct vkern_model *model, const struct vkern_c8_
 double vkern_c8_band(const struct vkern_model *model, const struct vkern_c8_facts *facts,
                      const struct vkern_c8_side *side);
 
-/** ndot: the f32 slot of a table, for the m products. scratch: f32 [m + dim]. weights: int8 [m]. A
- *  query of zeros (cosine) gives weights of zero. */
-void vkern_c4_query_make(const struct vkern_model *model, vkern_score_fn *ndot, const float *query,
-                         float *scratch, int8_t *weights, float *weight_scale);
+/** scratch: f32 [m + dim]. weights: int8 [m]. A query of zeros (cosine) gives weights of zero. */
+void vkern_c4_query_make(const vkern_table *table, const struct vkern_model *model,
+                         const float *query, float *scratch, int8_t *weights, float *weight_scale);
 
 /* ---- p8 ---------------------------------------------------------------------------------------- */
 
@@ -256,7 +257,7 @@ void vkern_p8_join(struct vkern_p8_facts *facts, const struct vkern_p8_facts *ot
  * Groups of n rows for planes c4 and p8 from one projection; either may be NULL. scratch as for
  * vkern_c4_encode. false: plane p8 can not be made (a number leaves f32).
  */
-bool vkern_axes_encode(const struct vkern_model *model, const struct vkern_tile *tile,
+bool vkern_axes_encode(const vkern_table *table, const struct vkern_model *model,
                        const float *rows, size_t n, float *scratch, void *c4, void *p8,
                        struct vkern_p8_facts *facts);
 
@@ -267,9 +268,10 @@ struct vkern_p8_side {
     double norm;                /* |q|, rounded up */
     double origin, origin_error; /* q.mean under ip */
 };
-/** ndot: the f32 slot of a table. scratch: f32 [p + 1 + dim]. codes: int8 [4 ceil(d / 4)]. */
-void vkern_p8_query_make(const struct vkern_model *model, vkern_score_fn *ndot, const float *query,
-                         float *scratch, int8_t *codes, struct vkern_p8_side *side);
+/** scratch: f32 [p + 1 + dim]. codes: int8 [4 ceil(d / 4)]. */
+void vkern_p8_query_make(const vkern_table *table, const struct vkern_model *model,
+                         const float *query, float *scratch, int8_t *codes,
+                         struct vkern_p8_side *side);
 /**
  * The cut: a row of planes with these facts whose score (by any level's kernels) is above it has an exact score
  * above `worst`: |q - x|^2, -q.x, or -q.x / |x| (0 where |x| = 0). INFINITY where none can be told. Proof:

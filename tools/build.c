@@ -35,7 +35,7 @@ static const struct flag flags[] = {
      "ids of the rows (ivecs, ibin, npy); default: the input's, or 0, 1, 2, ..."},
     {"max-memory", 0, "BYTES", NULL, "memory for the rows being read, as in 64M (default 32M)"},
     {"threads", 0, "N", NULL,
-     "2 and more: read the input on a thread of its own, share the encoding (default 1)"},
+     "2 and more: read the input on a thread of its own, share encoding and audits (default 1)"},
     {"force", 'f', NULL, NULL, "replace an index that is there"},
     {"json", 0, NULL, NULL, "print the summary as one JSON object"},
     {NULL, 0, NULL, NULL, NULL},

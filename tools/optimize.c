@@ -12,7 +12,7 @@
 static const struct flag flags[] = {
     {"all", 0, NULL, NULL,
      "rewrite every segment that is not full and live, and train anew, not only what is due"},
-    {"threads", 0, "N", NULL, "threads that share the encoding (default 1)"},
+    {"threads", 0, "N", NULL, "threads that share encoding and audits (default 1)"},
     {"queries", 'q', "FILE", NULL,
      "learn from these queries what each recall target needs; 300 prove up to 0.99"},
     {"limit", 0, "N", NULL, "take the first N of them (default: all)"},

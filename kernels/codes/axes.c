@@ -13,63 +13,18 @@
 
 /* ---- rows as 4-bit codes ------------------------------------------------------------------------ */
 
-/* Codes of an axis stand for code * step - low. Axes of next to no deviation get a step above zero.
- */
-struct ladder {
-    float low, step;
-};
-
+/* Axes of next to no deviation get a step above zero. */
 static struct ladder ladder_of(const struct vkern_model *model, double inverse, size_t k)
 {
     const double deviation = model->deviation[k] * inverse;
     const double low = model->clip * (deviation > 0x1p-60 ? deviation : 0x1p-60);
+    const float step = (float)(2 * low / 15);
 
-    return (struct ladder){(float)low, (float)(2 * low / 15)};
-}
-
-/* Sums over the axes, for the sixteen rows of a group. */
-struct c4_sums {
-    float code[VKERN_GROUP], miss[VKERN_GROUP], kept[VKERN_GROUP]; /* |c|^2, |y - c|^2, |y|^2 */
-};
-
-/* The codes of one axis of sixteen rows; NaN becomes 0. */
-VKERN_INLINE void round_axis(const float *y, struct ladder ladder, struct c4_sums *sums,
-                             uint8_t codes[VKERN_GROUP])
-{
-    const float inverse = 1 / ladder.step;
-
-    for (size_t r = 0; r < VKERN_GROUP; r++) {
-        float code = (y[r] + ladder.low) * inverse + 0.5f;
-        code = code > 0 ? code : 0;
-        code = code < 15 ? code : 15;
-        const int k = (int)code;
-        const float c = (float)k * ladder.step - ladder.low, miss = y[r] - c;
-        sums->code[r] += c * c;
-        sums->miss[r] += miss * miss;
-        sums->kept[r] += y[r] * y[r];
-        codes[r] = (uint8_t)k;
-    }
-}
-
-/* y: [m, VKERN_TILE_ROWS], of which 16 columns are this group's. */
-static void round_group(const struct vkern_model *model, const struct ladder *ladders,
-                        const float *y, struct c4_sums *sums, unsigned char *group)
-{
-    uint8_t low[VKERN_GROUP], high[VKERN_GROUP];
-
-    memset(sums, 0, sizeof *sums);
-    for (size_t g = 0; g < model->m / 8; g++)
-        for (size_t j = 0; j < 4; j++) {
-            const size_t k = 8 * g + j;
-            round_axis(y + k * VKERN_TILE_ROWS, ladders[k], sums, low);
-            round_axis(y + (k + 4) * VKERN_TILE_ROWS, ladders[k + 4], sums, high);
-            for (size_t r = 0; r < VKERN_GROUP; r++)
-                group[64 * g + 4 * r + j] = (unsigned char)(low[r] | high[r] << 4);
-        }
+    return (struct ladder){(float)low, step, 1 / step};
 }
 
 /* Half of |c|^2 - |y - c|^2 + what lies outside the axes; kept finite. */
-static float factor_of(const struct c4_sums *sums, size_t r, double energy)
+static float factor_of(const struct c4_row_sums *sums, size_t r, double energy)
 {
     const double limit = FLT_MAX / 4;
     const double outside = energy > sums->kept[r] ? energy - sums->kept[r] : 0;
@@ -104,13 +59,15 @@ static struct scratch divide_scratch(const struct vkern_model *model, float *scr
 
 size_t vkern_c4_scratch(const struct vkern_model *model)
 {
-    return vkern_panel_floats(model->dim) + VKERN_TILE_ROWS * (vkern_n_axes(model) + 1 + model->dim);
+    return vkern_panel_floats(model->dim) +
+           VKERN_TILE_ROWS * (vkern_n_axes(model) + 1 + model->dim);
 }
 
 /* What rows are made into, a tile of them at a time. */
 struct encoding {
     const struct vkern_model *model;
     const struct vkern_tile *tile;
+    const struct vkern_encode *encode;
     struct scratch scratch;
     struct ladder ladders[VKERN_C4_AXES_MAX];
     double inverse;
@@ -126,8 +83,9 @@ static void project(const struct encoding *e, const float *rows, size_t n, doubl
     const size_t dim = model->dim;
 
     for (size_t r = 0; r < n; r++)
-        energy[r] = centre(model, rows + r * dim, unit_factor(model, rows + r * dim), e->inverse,
-                           s->rows + r * dim);
+        energy[r] = e->encode->centre(rows + r * dim, model->mean, dim,
+                                      unit_factor(e->encode, model, rows + r * dim), e->inverse,
+                                      s->rows + r * dim);
     e->tile->pack(VKERN_F32, s->rows, 4 * dim, n, dim, NULL, s->panel);
     e->tile->multiply(model->axes, vkern_n_axes(model), s->panel, s->bias, n, dim, s->y,
                       VKERN_TILE_ROWS);
@@ -137,9 +95,9 @@ static void put_c4(struct encoding *e, const float *y, const double *energy, siz
 {
     const struct vkern_model *model = e->model;
     float factors[VKERN_GROUP] = {0};
-    struct c4_sums sums;
+    struct c4_row_sums sums;
 
-    round_group(model, e->ladders, y, &sums, e->c4);
+    e->encode->c4_group(y, e->ladders, model->m, &sums, e->c4);
     for (size_t i = 0; i < n && model->metric != VKERN_IP; i++)
         factors[i] = factor_of(&sums, i, energy[i]);
     memcpy(e->c4 + 8 * (size_t)model->m, factors, sizeof factors);
@@ -161,12 +119,12 @@ static void encode_tile(struct encoding *e, const float *rows, size_t n)
     }
 }
 
-bool vkern_axes_encode(const struct vkern_model *model, const struct vkern_tile *tile,
-                       const float *rows, size_t n, float *scratch, void *c4, void *p8,
-                       struct vkern_p8_facts *facts)
+bool vkern_axes_encode(const vkern_table *table, const struct vkern_model *model, const float *rows,
+                       size_t n, float *scratch, void *c4, void *p8, struct vkern_p8_facts *facts)
 {
     struct encoding e = {.model = model,
-                         .tile = tile,
+                         .tile = table->tile,
+                         .encode = table->codes->encode,
                          .scratch = divide_scratch(model, scratch),
                          .inverse = inverse_unit(model),
                          .c4 = c4,
@@ -174,7 +132,7 @@ bool vkern_axes_encode(const struct vkern_model *model, const struct vkern_tile 
 
     for (size_t k = 0; k < model->m && c4; k++)
         e.ladders[k] = ladder_of(model, e.inverse, k);
-    if (p8) vkern__p8_begin(&e.p8_rows, model, tile->gamma(model->dim));
+    if (p8) vkern__p8_begin(&e.p8_rows, model, table);
     /* lanes past the last row take part in the arithmetic: let them be numbers */
     memset(e.scratch.y, 0, sizeof(float) * vkern_n_axes(model) * VKERN_TILE_ROWS);
     memset(e.scratch.bias, 0, sizeof(float) * VKERN_TILE_ROWS);
@@ -183,10 +141,10 @@ bool vkern_axes_encode(const struct vkern_model *model, const struct vkern_tile 
     return !p8 || vkern__p8_facts(&e.p8_rows, facts);
 }
 
-void vkern_c4_encode(const struct vkern_model *model, const struct vkern_tile *tile,
-                     const float *rows, size_t n, float *scratch, void *groups)
+void vkern_c4_encode(const vkern_table *table, const struct vkern_model *model, const float *rows,
+                     size_t n, float *scratch, void *groups)
 {
-    (void)vkern_axes_encode(model, tile, rows, n, scratch, groups, NULL, NULL);
+    (void)vkern_axes_encode(table, model, rows, n, scratch, groups, NULL, NULL);
 }
 
 /* ---- queries of c4 ------------------------------------------------------------------------------ */
@@ -204,10 +162,11 @@ static void round_weights(const float *along, size_t m, float scale, int8_t *wei
     }
 }
 
-void vkern_c4_query_make(const struct vkern_model *model, vkern_score_fn *ndot, const float *query,
-                         float *scratch, int8_t *weights, float *weight_scale)
+void vkern_c4_query_make(const vkern_table *table, const struct vkern_model *model,
+                         const float *query, float *scratch, int8_t *weights, float *weight_scale)
 {
-    const double inverse = inverse_unit(model), unit = unit_factor(model, query);
+    const struct vkern_encode *encode = table->codes->encode;
+    const double inverse = inverse_unit(model), unit = unit_factor(encode, model, query);
     const size_t m = model->m, dim = model->dim;
     float *along = scratch, *centred = scratch + m, most = 0, scale;
 
@@ -215,8 +174,8 @@ void vkern_c4_query_make(const struct vkern_model *model, vkern_score_fn *ndot, 
         for (size_t i = 0; i < dim; i++)
             centred[i] = (float)(query[i] * inverse);
     else
-        centre(model, query, unit, inverse, centred);
-    ndot(centred, model->axes, 4 * dim, m, dim, along);
+        encode->centre(query, model->mean, dim, unit, inverse, centred);
+    table->ndot[VKERN_F32](centred, model->axes, 4 * dim, m, dim, along);
     for (size_t k = 0; k < m; k++) { /* in units of a code step */
         along[k] *= -ladder_of(model, inverse, k).step;
         most = fabsf(along[k]) > most ? fabsf(along[k]) : most;

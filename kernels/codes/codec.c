@@ -12,30 +12,13 @@
 
 #include "kernels/codes/codec.h"
 
-/* ---- c8: rows ----------------------------------------------------------------------------------
- */
+/* ---- c8: rows ---------------------------------------------------------------------------------- */
 
-/* -0 is the whole number 0. */
-static void look_at(const float *x, size_t dim, struct vkern_c8_range *range)
-{
-    int low = range->low, high = range->high, not_whole = 0;
-
-    for (size_t i = 0; i < dim; i++) {
-        const float inside = x[i] < -128 ? -128 : x[i] > 255 ? 255 : x[i];
-        const int k = (int)inside;
-        not_whole |= (float)k != x[i];
-        low = k < low ? k : low;
-        high = k > high ? k : high;
-    }
-    range->low = low;
-    range->high = high;
-    range->whole = !not_whole;
-}
-
-void vkern_c8_look(const float *rows, size_t n, size_t dim, struct vkern_c8_range *range)
+void vkern_c8_look(const vkern_table *table, const float *rows, size_t n, size_t dim,
+                   struct vkern_c8_range *range)
 {
     for (size_t r = 0; r < n && range->whole; r++)
-        look_at(rows + r * dim, dim, range);
+        table->codes->encode->look(rows + r * dim, dim, range);
 }
 
 void vkern_c8_join_ranges(struct vkern_c8_range *range, const struct vkern_c8_range *other)
@@ -64,20 +47,14 @@ struct c8_row {
     uint8_t codes[VKERN_C8_DIM_MAX + 4];
 };
 
-/* Apart from encode_rounded: in one body with it the loops lose a fifth of their speed (gcc 12). */
-static __attribute__((noinline)) void encode_whole(const struct vkern_model *model, int zero,
-                                                   const float *x, struct c8_row *row)
+static void encode_whole(const struct vkern_encode *encode, const struct vkern_model *model,
+                         int zero, const float *x, struct c8_row *row)
 {
-    int32_t sum = 0, squares = 0; /* below 2^31: dim <= VKERN_C8_DIM_MAX */
+    int32_t squares;
 
-    for (size_t i = 0; i < model->dim; i++) {
-        const int k = (int)x[i];
-        row->codes[i] = (uint8_t)(k + zero);
-        sum += k + zero;
-        squares += k * k;
-    }
+    encode->take_whole(x, model->dim, zero, row->codes);
+    encode->sum_codes(row->codes, model->dim, zero, &row->sum, &squares);
     const double norm = sqrt((double)squares);
-    row->sum = sum;
     row->scale = 1;
     row->error = 0;
     row->bias_exact = model->metric == VKERN_L2 ? squares : 0;
@@ -88,121 +65,38 @@ static __attribute__((noinline)) void encode_whole(const struct vkern_model *mod
     row->size = norm * row->scale * (1 + 0x1p-50);
 }
 
-/*
- * Rows are worked on in stretches, one plain loop after the other over arrays on the stack:
- * compilers make vectors of such loops, and of loops that do everything at once they do not.
- * STRETCH is a multiple of PARTS: element i belongs to partial sum i % PARTS.
- */
-enum { STRETCH = 64 };
+/* z of a row, a stretch of it: what a thread's stack and the nearest cache hold. A multiple of PARTS: element i belongs to
+ * partial sum i % PARTS. Longer rows are standardised twice. */
+enum { STRETCH = 1024 };
 
-VKERN_INLINE size_t stretch_of(size_t dim, size_t at)
+static size_t stretch_of(size_t dim, size_t at)
 {
     return dim - at < STRETCH ? dim - at : STRETCH;
 }
 
-VKERN_INLINE void centre_stretch(const struct vkern_model *model, const float *x, double unit,
-                                 size_t at, size_t n, double *centred)
+static void encode_rounded(const struct vkern_encode *encode, const struct vkern_model *model,
+                           const float *x, struct c8_row *row)
 {
-    for (size_t i = 0; i < n; i++)
-        centred[i] = (double)x[at + i] * unit - model->mean[at + i];
-}
-
-VKERN_INLINE void scale_stretch(const struct vkern_model *model, size_t at, size_t n, double *z)
-{
-    for (size_t i = 0; i < n; i++)
-        z[i] /= model->scale[at + i];
-}
-
-VKERN_INLINE void add_squares(const double *x, size_t n, double part[PARTS])
-{
-    size_t i = 0;
-
-    for (; i + PARTS <= n; i += PARTS)
-        for (size_t j = 0; j < PARTS; j++)
-            part[j] += x[i + j] * x[i + j];
-    for (size_t j = 0; i < n; i++, j++)
-        part[j] += x[i] * x[i];
-}
-
-VKERN_INLINE void take_largest(const double *x, size_t n, double most[PARTS])
-{
-    size_t i = 0;
-
-    for (; i + PARTS <= n; i += PARTS)
-        for (size_t j = 0; j < PARTS; j++)
-            most[j] = fabs(x[i + j]) > most[j] ? fabs(x[i + j]) : most[j];
-    for (; i < n; i++)
-        most[0] = fabs(x[i]) > most[0] ? fabs(x[i]) : most[0];
-}
-
-/* max |z|, and |x - mean|^2. */
-static double measure(const struct vkern_model *model, const float *x, double unit, double *squares)
-{
-    double most[PARTS] = {0}, part[PARTS] = {0}, z[STRETCH];
+    const double unit = unit_factor(encode, model, x);
+    double energy[PARTS] = {0}, most[PARTS] = {0}, again[PARTS] = {0}, error[PARTS] = {0};
     const size_t dim = model->dim;
+    double z[STRETCH];
+    int32_t squares;
 
+    for (size_t at = 0; at < dim; at += STRETCH)
+        encode->standardise(x + at, model->mean + at, model->scale + at, stretch_of(dim, at), unit,
+                            z, energy, most);
+    row->scale = (float)(most_of_parts(most) / 127);
     for (size_t at = 0; at < dim; at += STRETCH) {
-        const size_t n = stretch_of(dim, at);
-        centre_stretch(model, x, unit, at, n, z);
-        add_squares(z, n, part);
-        scale_stretch(model, at, n, z);
-        take_largest(z, n, most);
+        if (dim > STRETCH)
+            encode->standardise(x + at, model->mean + at, model->scale + at, stretch_of(dim, at),
+                                unit, z, again, most);
+        encode->round(z, stretch_of(dim, at), row->scale, row->codes + at, error);
     }
-    *squares = sum_of_parts(part);
-    return most_of_parts(most);
-}
-
-/* Codes of z, which becomes what they miss of it. */
-VKERN_INLINE void round_stretch(double *z, size_t n, double step, uint8_t *codes)
-{
-    const double inverse = step > 0 ? 1 / step : 0;
-    int32_t made[STRETCH];
-
-    for (size_t i = 0; i < n; i++) {
-        double code = z[i] * inverse + 128.5;
-        code = code > 1 ? code : 1;
-        code = code < 255 ? code : 255;
-        made[i] = (int32_t)code;
-    }
-    for (size_t i = 0; i < n; i++)
-        z[i] -= step * (made[i] - 128);
-    for (size_t i = 0; i < n; i++)
-        codes[i] = (uint8_t)made[i];
-}
-
-/* Codes of a row for a step; the square of its distance from what they stand for. */
-static double round_row(const struct vkern_model *model, const float *x, double unit, double step,
-                        uint8_t *codes)
-{
-    double error[PARTS] = {0}, z[STRETCH];
-    const size_t dim = model->dim;
-
-    for (size_t at = 0; at < dim; at += STRETCH) {
-        const size_t n = stretch_of(dim, at);
-        centre_stretch(model, x, unit, at, n, z);
-        scale_stretch(model, at, n, z);
-        round_stretch(z, n, step, codes + at);
-        add_squares(z, n, error);
-    }
-    return sum_of_parts(error);
-}
-
-static void encode_rounded(const struct vkern_model *model, const float *x, struct c8_row *row)
-{
-    const double unit = unit_factor(model, x);
-    int32_t sum = 0, squares = 0;
-    double energy;
-
-    row->scale = (float)(measure(model, x, unit, &energy) / 127);
-    row->error = sqrt(round_row(model, x, unit, row->scale, row->codes));
-    for (size_t i = 0; i < model->dim; i++) {
-        const int k = row->codes[i];
-        sum += k;
-        squares += (k - 128) * (k - 128);
-    }
-    row->sum = sum;
+    row->error = sqrt(sum_of_parts(error));
+    encode->sum_codes(row->codes, dim, 128, &row->sum, &squares);
     row->size = row->scale * sqrt((double)squares) * (1 + 0x1p-50);
-    row->bias_exact = model->metric == VKERN_L2 ? energy : 0;
+    row->bias_exact = model->metric == VKERN_L2 ? sum_of_parts(energy) : 0;
 }
 
 /* Row r of a group; codes past dim are zero already. */
@@ -241,10 +135,11 @@ void vkern_c8_join_extremes(struct vkern_c8_extremes *extremes,
     extremes->bias = other->bias > extremes->bias ? other->bias : extremes->bias;
 }
 
-void vkern_c8_encode_part(const struct vkern_model *model, const struct vkern_c8_range *range,
-                          const float *rows, size_t n, void *groups,
-                          struct vkern_c8_extremes *extremes)
+void vkern_c8_encode_part(const vkern_table *table, const struct vkern_model *model,
+                          const struct vkern_c8_range *range, const float *rows, size_t n,
+                          void *groups, struct vkern_c8_extremes *extremes)
 {
+    const struct vkern_encode *encode = table->codes->encode;
     const size_t dim = model->dim, group_bytes = vkern_c8_group_bytes(dim);
     const bool whole = is_whole(range);
     const int zero = is_signed(range) ? 128 : 0;
@@ -255,13 +150,13 @@ void vkern_c8_encode_part(const struct vkern_model *model, const struct vkern_c8
         unsigned char *group = (unsigned char *)groups + r / VKERN_GROUP * group_bytes;
         if (r % VKERN_GROUP == 0 && n - r < VKERN_GROUP) memset(group, 0, group_bytes);
         if (whole)
-            encode_whole(model, zero, rows + r * dim, &row);
+            encode_whole(encode, model, zero, rows + r * dim, &row);
         else
-            encode_rounded(model, rows + r * dim, &row);
+            encode_rounded(encode, model, rows + r * dim, &row);
         row.bias = (float)row.bias_exact;
         put_row(&row, r % VKERN_GROUP, dim, group);
-        vkern_c8_join_extremes(extremes, &(struct vkern_c8_extremes){row.error, row.size, row.scale,
-                                                                     row.bias});
+        vkern_c8_join_extremes(
+            extremes, &(struct vkern_c8_extremes){row.error, row.size, row.scale, row.bias});
     }
 }
 
@@ -281,19 +176,18 @@ bool vkern_c8_conclude(const struct vkern_model *model, const struct vkern_c8_ra
            facts->bias_max <= FLT_MAX;
 }
 
-bool vkern_c8_encode(const struct vkern_model *model, const float *rows, size_t n, void *groups,
-                     struct vkern_c8_facts *facts)
+bool vkern_c8_encode(const vkern_table *table, const struct vkern_model *model, const float *rows,
+                     size_t n, void *groups, struct vkern_c8_facts *facts)
 {
     struct vkern_c8_range range = VKERN_C8_RANGE_INIT;
     struct vkern_c8_extremes extremes = {0, 0, 0, 0};
 
-    vkern_c8_look(rows, n, model->dim, &range);
-    vkern_c8_encode_part(model, &range, rows, n, groups, &extremes);
+    vkern_c8_look(table, rows, n, model->dim, &range);
+    vkern_c8_encode_part(table, model, &range, rows, n, groups, &extremes);
     return vkern_c8_conclude(model, &range, &extremes, facts);
 }
 
-/* ---- c8: queries -------------------------------------------------------------------------------
- */
+/* ---- c8: queries ------------------------------------------------------------------------------- */
 
 /* The forms v and offset take; where rows are whole, mean counts as 0 and scale as 1. */
 enum form { L2_FORM, L2_WHOLE, DOT_FORM, DOT_WHOLE };
@@ -416,7 +310,7 @@ static bool take_whole(const struct vkern_c8_facts *facts, const float *q, size_
 {
     struct vkern_c8_range range = VKERN_C8_RANGE_INIT;
 
-    if (facts->whole) look_at(q, dim, &range);
+    if (facts->whole) vkern_encode_ref.look(q, dim, &range);
     if (!facts->whole || !range.whole || (range.low < 0 && range.high > 127)) return false;
     query->shift = range.high > 127 ? 128 : 0;
     for (size_t i = 0; i < dim; i++)

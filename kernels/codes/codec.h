@@ -10,9 +10,8 @@
 
 #include <math.h>
 
+#include "kernels/codes/encode.h"
 #include "kernels/codes/internal.h"
-
-enum { PARTS = 8 };
 
 /* More than the relative error in double of a sum over dim elements, their root and a few more. */
 static inline double slack(size_t dim)
@@ -51,22 +50,18 @@ static inline double dot_of(const float *a, const float *b, size_t dim)
     return sum_of_parts(part);
 }
 
-static inline double sum_of_squares(const float *x, size_t dim)
-{
-    return dot_of(x, x, dim);
-}
-
 /* What a vector is multiplied by before anything else: 1, or 1 / |x| under cosine (zero stays
  * zero). */
-static inline double unit_factor(const struct vkern_model *model, const float *x)
+static inline double unit_factor(const struct vkern_encode *encode, const struct vkern_model *model,
+                                 const float *x)
 {
     if (model->metric != VKERN_COSINE) return 1;
 
-    const double squares = sum_of_squares(x, model->dim);
+    const double squares = encode->squares(x, model->dim);
     return squares > 0 ? 1 / sqrt(squares) : 0;
 }
 
-/* The least f32 not below x >= 0; INFINITY beyond FLT_MAX. */
+/* The least f32 not below x >= -FLT_MAX; INFINITY beyond FLT_MAX. */
 static inline float round_up(double x)
 {
     float f = (float)x;
@@ -89,28 +84,6 @@ static inline double inverse_unit(const struct vkern_model *model)
         most = model->deviation[k] > most ? model->deviation[k] : most;
     frexp(most, &exponent);
     return ldexp(1, -exponent);
-}
-
-/* (x * unit - mean) * inverse, and the sum of its squares. */
-static inline double centre(const struct vkern_model *model, const float *x, double unit,
-                            double inverse, float *to)
-{
-    const size_t dim = model->dim;
-    double part[PARTS] = {0};
-    size_t i = 0;
-
-    for (; i + PARTS <= dim; i += PARTS)
-        for (size_t j = 0; j < PARTS; j++) {
-            const double c = ((double)x[i + j] * unit - model->mean[i + j]) * inverse;
-            to[i + j] = (float)c;
-            part[j] += c * c;
-        }
-    for (size_t j = 0; i < dim; i++, j++) {
-        const double c = ((double)x[i] * unit - model->mean[i]) * inverse;
-        to[i] = (float)c;
-        part[j] += c * c;
-    }
-    return sum_of_parts(part);
 }
 
 #endif

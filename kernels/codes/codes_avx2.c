@@ -5,6 +5,7 @@
  * (255 * 127 * 2), so its lines are taken apart into even and odd bytes, 16 bits wide, for
  * vpmaddwd.
  */
+#include "kernels/codes/encode.h"
 #include "kernels/codes/internal.h"
 #include "kernels/x86/x86.h"
 
@@ -218,7 +219,8 @@ static void multiply(const void *packed, size_t nq, const void *groups, size_t n
 
 static const struct vkern_tile8 tile8 = {"avx2", pack_bytes, pack, multiply, NULL};
 
-const struct vkern_codes vkern_codes_avx2 = {c4_scan, c8_scan, vkern_c8_pack_ref, &tile8, NULL};
+const struct vkern_codes vkern_codes_avx2 = {c4_scan, c8_scan, vkern_c8_pack_ref,
+                                             &tile8,  NULL,    &vkern_encode_avx2};
 #else
 typedef int vkern_codes_avx2_is_not_built;
 #endif

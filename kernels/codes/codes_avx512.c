@@ -9,7 +9,8 @@
 
 static const struct vkern_tile8 tile8 = {"avx512", pack_bytes, pack, multiply, NULL};
 
-const struct vkern_codes vkern_codes_avx512 = {c4_scan, c8_scan, c8_pack, &tile8, NULL};
+const struct vkern_codes vkern_codes_avx512 = {c4_scan, c8_scan, c8_pack,
+                                               &tile8,  NULL,    &vkern_encode_avx512};
 #else
 typedef int vkern_codes_avx512_is_not_built;
 #endif

@@ -9,6 +9,7 @@
 #ifndef VKERN_CODES_AVX512_H
 #define VKERN_CODES_AVX512_H
 
+#include "kernels/codes/encode.h"
 #include "kernels/codes/internal.h"
 #include "kernels/x86/simd_avx512.h"
 
@@ -275,8 +276,8 @@ static void c8_scan(const struct vkern_c8_query *query, const void *groups, size
     for (size_t i = 0; i < lines; i++)
         put_words(query->codes + 4 * i, words + WORDS * i);
     for (; n_groups > 0; n_groups--, group += 64 * lines + 192, scores += VKERN_GROUP)
-        _mm512_storeu_ps(scores, c8_scores(c8_sum(words, group, lines), &head, true,
-                                           group + 64 * lines));
+        _mm512_storeu_ps(scores,
+                         c8_scores(c8_sum(words, group, lines), &head, true, group + 64 * lines));
 }
 
 /* ---- many queries

@@ -10,8 +10,10 @@
 
 static const struct vkern_tile8 tile8 = {"avx512vnni", pack_bytes, pack, multiply, NULL};
 
-const struct vkern_codes vkern_codes_avx512vnni = {c4_scan, c8_scan, c8_pack, &tile8, NULL};
-const struct vkern_codes vkern_codes_amx = {c4_scan, c8_scan, c8_pack, &tile8, &vkern_tile8_amx};
+const struct vkern_codes vkern_codes_avx512vnni = {c4_scan, c8_scan, c8_pack,
+                                                   &tile8,  NULL,    &vkern_encode_avx512};
+const struct vkern_codes vkern_codes_amx = {c4_scan, c8_scan,          c8_pack,
+                                            &tile8,  &vkern_tile8_amx, &vkern_encode_avx512};
 #else
 typedef int vkern_codes_avx512vnni_is_not_built;
 #endif

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "kernels/codes/encode.h"
 #include "kernels/codes/internal.h"
 
 static float float_at(const unsigned char *line, size_t r)
@@ -159,4 +160,5 @@ static void multiply(const void *packed, size_t nq, const void *groups, size_t n
 
 static const struct vkern_tile8 tile8 = {"ref", pack_bytes, pack, multiply, NULL};
 
-const struct vkern_codes vkern_codes_ref = {c4_scan, c8_scan, vkern_c8_pack_ref, &tile8, NULL};
+const struct vkern_codes vkern_codes_ref = {c4_scan, c8_scan, vkern_c8_pack_ref,
+                                            &tile8,  NULL,    &vkern_encode_ref};

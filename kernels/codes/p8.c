@@ -4,6 +4,7 @@
  */
 #include "kernels/codes/p8.h"
 
+#include <assert.h>
 #include <float.h>
 #include <string.h>
 
@@ -24,13 +25,16 @@ static bool has_rest(const struct vkern_model *model)
 /* Gershgorin: no eigenvalue of A A' is larger than the largest sum of magnitudes in a row of it. */
 float vkern_axes_norm(const float *axes, size_t p, size_t dim)
 {
-    double most = 1;
+    double sums[VKERN_C4_AXES_MAX] = {0}, most = 1;
 
+    assert(p <= VKERN_C4_AXES_MAX);
     for (size_t i = 0; i < p; i++) {
-        double sum = 0;
-        for (size_t j = 0; j < p; j++)
-            sum += fabs(dot_of(axes + i * dim, axes + j * dim, dim));
-        most = largest(most, sum);
+        for (size_t j = i; j < p; j++) {
+            const double size = fabs(dot_of(axes + i * dim, axes + j * dim, dim));
+            sums[i] += size;
+            if (j > i) sums[j] += size;
+        }
+        most = largest(most, sums[i]);
     }
     return round_up(sqrt(most) * (1 + (double)(p + 1) * slack(dim)));
 }
@@ -50,75 +54,37 @@ static void find_drift(const struct vkern_model *model, double gamma, double uni
     if (model->metric == VKERN_COSINE) *abs += 2 * norm * slack(model->dim) / unit;
 }
 
+/* |v|^2 - |A v|^2 / norm^2, at least, as a length (README.md): what lies outside the axes. energy: |v|^2, kept: |A v|^2
+ * but for the drift. */
+static float rest_of(const struct vkern_model *model, double energy, double kept, double drift)
+{
+    const double unsure = slack(model->dim);
+    const double least = largest(sqrt(kept) * (1 - unsure) - drift, 0) / model->axes_norm;
+    const double rest = energy * (1 + unsure) - least * least * (1 - unsure);
+
+    return rest > 0 ? round_up(sqrt(rest) * (1 + unsure)) : 0;
+}
+
 /* ---- rows -------------------------------------------------------------------------------------- */
 
-void vkern__p8_begin(struct p8_rows *rows, const struct vkern_model *model, double gamma)
+void vkern__p8_begin(struct p8_rows *rows, const struct vkern_model *model,
+                     const vkern_table *table)
 {
-    *rows = (struct p8_rows){.model = model, .unit = 1 / inverse_unit(model), .is_finite = true};
-    find_drift(model, gamma, rows->unit, &rows->drift_rel, &rows->drift_abs);
+    *rows = (struct p8_rows){.model = model,
+                             .encode = table->codes->encode,
+                             .unit = 1 / inverse_unit(model),
+                             .is_finite = true};
+    find_drift(model, table->tile->gamma(model->dim), rows->unit, &rows->drift_rel,
+               &rows->drift_abs);
 }
 
-/* Sixteen rows, an entry each. */
-struct p8_group {
-    float most[VKERN_GROUP], rest[VKERN_GROUP], step[VKERN_GROUP], inverse[VKERN_GROUP];
-    float miss[VKERN_GROUP];
-    double kept[VKERN_GROUP];
-    int32_t sum[VKERN_GROUP], squares[VKERN_GROUP];
-};
-
-VKERN_INLINE void look_along(const float *y, struct p8_group *g)
-{
-    for (size_t r = 0; r < VKERN_GROUP; r++) {
-        const float size = fabsf(y[r]);
-        g->most[r] = size > g->most[r] ? size : g->most[r];
-        g->kept[r] += (double)y[r] * y[r];
-    }
-}
-
-/* |v|^2 - |A v|^2 / norm^2, at least, as a length (README.md): what lies outside the axes. */
 static void find_rest(const struct p8_rows *rows, const double *energy, const double *drift,
                       struct p8_group *g)
 {
-    const double norm = rows->model->axes_norm, unsure = slack(rows->model->dim);
-
     for (size_t r = 0; r < VKERN_GROUP; r++) {
-        const double least = largest(sqrt(g->kept[r]) * (1 - unsure) - drift[r], 0) / norm;
-        const double rest = energy[r] * (1 + unsure) - least * least * (1 - unsure);
-        g->rest[r] = rest > 0 ? round_up(sqrt(rest) * (1 + unsure)) : 0;
+        g->rest[r] = rest_of(rows->model, energy[r], g->kept[r], drift[r]);
         g->most[r] = g->rest[r] > g->most[r] ? g->rest[r] : g->most[r];
     }
-}
-
-/* One element of sixteen rows; NaN becomes 1. */
-VKERN_INLINE void round_along(const float *y, struct p8_group *g, uint8_t codes[VKERN_GROUP])
-{
-    for (size_t r = 0; r < VKERN_GROUP; r++) {
-        float code = y[r] * g->inverse[r] + 128.5f;
-        code = code > 1 ? code : 1;
-        code = code < 255 ? code : 255;
-        const int k = (int)code, from_zero = k - 128;
-        const float miss = y[r] - (float)from_zero * g->step[r];
-        g->miss[r] += miss * miss;
-        g->sum[r] += k;
-        g->squares[r] += from_zero * from_zero;
-        codes[r] = (uint8_t)k;
-    }
-}
-
-/* Element k of the group; past the last the code is 0. */
-VKERN_INLINE void round_element(const struct vkern_model *model, const float *y, size_t k,
-                                struct p8_group *g, unsigned char *group)
-{
-    uint8_t codes[VKERN_GROUP];
-
-    if (k < model->p)
-        round_along(y + k * VKERN_TILE_ROWS, g, codes);
-    else if (k < vkern_p8_dim(model))
-        round_along(g->rest, g, codes);
-    else
-        memset(codes, 0, sizeof codes);
-    for (size_t r = 0; r < VKERN_GROUP; r++)
-        group[64 * (k / 4) + 4 * r + k % 4] = codes[r];
 }
 
 /* Factors of the group's n rows, and what is known of them joined to the rest. */
@@ -156,9 +122,7 @@ void vkern__p8_put(struct p8_rows *rows, const float *y, const double *energy, s
     double drift[VKERN_GROUP];
     struct p8_group g;
 
-    memset(&g, 0, sizeof g);
-    for (size_t k = 0; k < model->p; k++)
-        look_along(y + k * VKERN_TILE_ROWS, &g);
+    rows->encode->p8_look(y, model->p, &g);
     for (size_t r = 0; r < VKERN_GROUP; r++) {
         drift[r] = r < n ? rows->drift_rel * sqrt(energy[r]) + rows->drift_abs : 0;
         rows->drift = largest(rows->drift, drift[r]);
@@ -168,8 +132,7 @@ void vkern__p8_put(struct p8_rows *rows, const float *y, const double *energy, s
         g.step[r] = g.most[r] / 127;
         g.inverse[r] = g.step[r] > 0 ? 1 / g.step[r] : 0;
     }
-    for (size_t k = 0; k < 4 * lines; k++)
-        round_element(model, y, k, &g, group);
+    rows->encode->p8_round(y, model->p, has_rest(model) ? g.rest : NULL, &g, group);
     put_factors(rows, &g, n, bias, scale);
     memcpy(group + 64 * lines, bias, sizeof bias);
     memcpy(group + 64 * lines + 64, scale, sizeof scale);
@@ -214,23 +177,15 @@ static struct vkern_model form_of(const struct vkern_model *model)
 }
 
 /* v in the unit of projections, as f32; returns |v|^2. */
-static double centre_query(const struct vkern_model *model, const float *query, double inverse,
-                           float *centred)
+static double centre_query(const struct vkern_encode *encode, const struct vkern_model *model,
+                           const float *query, double inverse, float *centred)
 {
-    if (!has_rest(model)) return centre(model, query, unit_factor(model, query), inverse, centred);
+    if (!has_rest(model))
+        return encode->centre(query, model->mean, model->dim, unit_factor(encode, model, query),
+                              inverse, centred);
     for (size_t i = 0; i < model->dim; i++)
         centred[i] = (float)(query[i] * inverse);
-    return sum_of_squares(query, model->dim) * inverse * inverse;
-}
-
-/* What lies outside the axes, as of rows. */
-static float rest_of(const struct vkern_model *model, double energy, double kept, double drift)
-{
-    const double unsure = slack(model->dim);
-    const double least = largest(sqrt(kept) * (1 - unsure) - drift, 0) / model->axes_norm;
-    const double rest = energy * (1 + unsure) - least * least * (1 - unsure);
-
-    return rest > 0 ? round_up(sqrt(rest) * (1 + unsure)) : 0;
+    return encode->squares(query, model->dim) * inverse * inverse;
 }
 
 /* Codes of the projection, which is `along` times the unit. */
@@ -267,16 +222,19 @@ static void round_query(const struct vkern_model *form, const float *along, doub
     side->query.constant = -128 * sum;
 }
 
-void vkern_p8_query_make(const struct vkern_model *model, vkern_score_fn *ndot, const float *query,
-                         float *scratch, int8_t *codes, struct vkern_p8_side *side)
+void vkern_p8_query_make(const vkern_table *table, const struct vkern_model *model,
+                         const float *query, float *scratch, int8_t *codes,
+                         struct vkern_p8_side *side)
 {
+    const struct vkern_encode *encode = table->codes->encode;
     const double inverse = inverse_unit(model), unit = 1 / inverse;
     const struct vkern_model form = form_of(model);
     float *along = scratch, *centred = scratch + model->p + 1;
-    const double energy = centre_query(model, query, inverse, centred);
+    const double energy = centre_query(encode, model, query, inverse, centred);
     double rel, abs, kept = 0;
 
-    ndot(centred, model->axes, 4 * (size_t)model->dim, model->p, model->dim, along);
+    table->ndot[VKERN_F32](centred, model->axes, 4 * (size_t)model->dim, model->p, model->dim,
+                           along);
     for (size_t k = 0; k < model->p; k++) {
         along[k] = -along[k];
         kept += (double)along[k] * along[k];
@@ -286,7 +244,7 @@ void vkern_p8_query_make(const struct vkern_model *model, vkern_score_fn *ndot, 
     if (has_rest(model)) along[model->p] = rest_of(model, energy, kept, drift);
     round_query(&form, along, unit, codes, &side->codes);
     side->drift = drift * unit * (1 + 0x1p-40);
-    side->norm = sqrt(sum_of_squares(query, model->dim)) * (1 + slack(model->dim));
+    side->norm = sqrt(encode->squares(query, model->dim)) * (1 + slack(model->dim));
     side->origin = side->origin_error = 0;
     for (size_t i = 0; i < model->dim && has_rest(model); i++) {
         side->origin += (double)query[i] * model->mean[i];
@@ -309,7 +267,8 @@ static double cut_of_distance(const struct vkern_model *model, const struct vker
 static double cut_of_product(const struct vkern_model *model, const struct vkern_p8_facts *facts,
                              const struct vkern_p8_side *side, double worst)
 {
-    const double row = (double)facts->codes.size + (double)facts->codes.error + (double)facts->drift;
+    const double row =
+        (double)facts->codes.size + (double)facts->codes.error + (double)facts->drift;
     const double query = side->codes.v_norm + side->drift;
     const double drift = query * (double)facts->drift + side->drift * row;
     const double more = 2.01 * ((double)model->axes_norm - 1) * query * row;
@@ -344,6 +303,5 @@ float vkern_p8_cut(const struct vkern_model *model, const struct vkern_p8_facts 
     cut += fabs(cut) * 0x1p-40;
     if (!(cut < (double)FLT_MAX)) return INFINITY;
     if (cut < -(double)FLT_MAX) return -FLT_MAX;
-    const float f = (float)cut;
-    return (double)f < cut ? nextafterf(f, INFINITY) : f;
+    return round_up(cut);
 }

@@ -10,13 +10,15 @@
 /* Groups in the making, and what is known of all rows so far: in the unit of projections. */
 struct p8_rows {
     const struct vkern_model *model;
+    const struct vkern_encode *encode;
     double unit;                     /* of projections */
     double drift_rel, drift_abs;     /* a projection of v is within drift_rel |v| + drift_abs */
     double error, size, bias, drift; /* the largest */
     bool is_finite;
 };
 
-void vkern__p8_begin(struct p8_rows *rows, const struct vkern_model *model, double gamma);
+void vkern__p8_begin(struct p8_rows *rows, const struct vkern_model *model,
+                     const vkern_table *table);
 /** n <= 16 rows as a group. y: [p, VKERN_TILE_ROWS], 16 columns of it; energy: |v|^2. */
 void vkern__p8_put(struct p8_rows *rows, const float *y, const double *energy, size_t n,
                    unsigned char *group);

@@ -294,15 +294,14 @@ static void time_encoding(struct encoding *e, size_t i)
     float scale;
     double start = now();
 
-    vkern_c4_encode(model, e->table->tile, e->rows, e->n, e->scratch, e->c4);
+    vkern_c4_encode(e->table, model, e->rows, e->n, e->scratch, e->c4);
     e->c4_s[i] = now() - start;
     start = now();
-    sink += vkern_c8_encode(model, e->rows, e->n, e->c8, &facts);
+    sink += vkern_c8_encode(e->table, model, e->rows, e->n, e->c8, &facts);
     e->c8_s[i] = now() - start;
     start = now();
     for (size_t q = 0; q < QUERIES; q++) {
-        vkern_c4_query_make(model, e->table->ndot[VKERN_F32], e->rows + q * model->dim, e->scratch,
-                            weights, &scale);
+        vkern_c4_query_make(e->table, model, e->rows + q * model->dim, e->scratch, weights, &scale);
         sink += scale > 0;
     }
     e->query4_s[i] = (now() - start) / QUERIES;
@@ -321,17 +320,18 @@ static void bench_encoding(const vkern_table *t, const char *level, size_t dim, 
 {
     float *mean = room(4 * dim), *scale = room(4 * dim), *axes = room(4 * m * dim);
     float *deviation = room(4 * m);
-    struct encoding e = {{(uint32_t)dim, (uint32_t)m, metric, mean, scale, axes, deviation, 2.7f, 0, 0},
-                         t,
-                         NULL,
-                         NULL,
-                         NULL,
-                         NULL,
-                         16384 * 128 / dim,
-                         {0},
-                         {0},
-                         {0},
-                         {0}};
+    struct encoding e = {
+        {(uint32_t)dim, (uint32_t)m, metric, mean, scale, axes, deviation, 2.7f, 0, 0},
+        t,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        16384 * 128 / dim,
+        {0},
+        {0},
+        {0},
+        {0}};
     char name[80];
 
     snprintf(name, sizeof name, "encode %-11s dim %-4zu m %-3zu %s %s", level, dim, m,

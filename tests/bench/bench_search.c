@@ -230,7 +230,7 @@ static void encode(struct bench *bench, const struct vkern_model *model, struct 
     struct vkern_p8_facts p8_facts;
 
     dense_rows(bench, part->base, part->n, rows);
-    if (vkern_c8_encode(model, rows, part->n, bench->c8 + at * c8, &facts)) {
+    if (vkern_c8_encode(vkern_get(), model, rows, part->n, bench->c8 + at * c8, &facts)) {
         codes->c8 = cut(bench->c8 + at * c8, n_groups, c8, &codes->n_c8);
         codes->whole = facts.whole;
         codes->is_signed = facts.is_signed;
@@ -240,7 +240,7 @@ static void encode(struct bench *bench, const struct vkern_model *model, struct 
     }
     if (model->m > 0) {
         char *to = model->p ? bench->p8 + at * p8 : NULL;
-        bool has_p8 = vkern_axes_encode(model, vkern_get()->tile, rows, part->n, scratch,
+        bool has_p8 = vkern_axes_encode(vkern_get(), model, rows, part->n, scratch,
                                         bench->c4 + at * c4, to, &p8_facts);
         if (to && has_p8) {
             codes->p8 = cut(to, n_groups, p8, &codes->n_p8);
@@ -288,8 +288,8 @@ static void make_codes(struct bench *bench)
                                   .axes_norm = model.axes_norm,
                                   .p8_share = model.p == trained->p ? trained->p8_share : 0.005F};
     bench->snapshot.model = &bench->model;
-    fprintf(stderr, "bench_search: %u axes, energy %.3f, %u leading (%.4f), encoded %.0f rows/s\n", m,
-            (double)trained->energy, model.p, (double)bench->model.p8_share,
+    fprintf(stderr, "bench_search: %u axes, energy %.3f, %u leading (%.4f), encoded %.0f rows/s\n",
+            m, (double)trained->energy, model.p, (double)bench->model.p8_share,
             (double)bench->base.n / ((double)vindex__now_ns() - started) * 1e9);
     free(rows);
     free(scratch);

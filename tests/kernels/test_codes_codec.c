@@ -104,9 +104,9 @@ static void check_band(const struct set *set, const struct vkern_c8_facts *facts
     free(scores);
 }
 
-/* In parts of a group, the last ones first: the bytes and facts of one call. */
-static void check_parts(const struct set *set, const unsigned char *groups,
-                        const struct vkern_c8_facts *facts)
+/* In parts of a group, the last ones first, at any level: the bytes and facts of one call. */
+static void check_parts(const vkern_table *table, const struct set *set,
+                        const unsigned char *groups, const struct vkern_c8_facts *facts)
 {
     enum { PART = VKERN_GROUP };
     const size_t dim = set->model.dim, group_bytes = vkern_c8_group_bytes(dim);
@@ -120,13 +120,13 @@ static void check_parts(const struct set *set, const unsigned char *groups,
     memset(parts, 0xdd, size);
     for (size_t at = (set->n - 1) / PART * PART, left = set->n - at;; at -= PART, left = PART) {
         struct vkern_c8_range one = VKERN_C8_RANGE_INIT;
-        vkern_c8_look(set->rows + at * dim, left, dim, &one);
+        vkern_c8_look(table, set->rows + at * dim, left, dim, &one);
         vkern_c8_join_ranges(&range, &one);
         if (at == 0) break;
     }
     for (size_t at = (set->n - 1) / PART * PART, left = set->n - at;; at -= PART, left = PART) {
         struct vkern_c8_extremes one = {0, 0, 0, 0};
-        vkern_c8_encode_part(&set->model, &range, set->rows + at * dim, left,
+        vkern_c8_encode_part(table, &set->model, &range, set->rows + at * dim, left,
                              parts + at / VKERN_GROUP * group_bytes, &one);
         vkern_c8_join_extremes(&extremes, &one);
         if (at == 0) break;
@@ -148,11 +148,12 @@ static void check_kind(enum kind kind, enum vkern_metric metric, size_t n, size_
     struct vkern_c8_facts facts;
 
     memset(groups, 0xee, vkern_groups(n) * vkern_c8_group_bytes(dim) + 1);
-    assert_true(vkern_c8_encode(&set.model, set.rows, n, groups, &facts));
+    assert_true(vkern_c8_encode(&levels.table[0], &set.model, set.rows, n, groups, &facts));
     assert_int_equal(facts.whole, kind == BYTES || kind == SIGNED_BYTES || kind == ZERO_ROWS ||
                                       (facts.whole && kind == MIXED_BYTES && n * dim < 16));
     check_c8_rows(&set, &facts, groups);
-    check_parts(&set, groups, &facts);
+    for (size_t l = 0; l < levels.n; l++)
+        check_parts(&levels.table[l], &set, groups, &facts);
     assert_int_equal(groups[vkern_groups(n) * vkern_c8_group_bytes(dim)], 0xee);
     for (size_t which = 0; which < 6; which++) {
         make_query(&set, kind, which, query);
@@ -196,7 +197,7 @@ static void bands_are_narrow(void **state)
         long double size = 0;
 
         make_query(&set, kinds[k], 0, query);
-        assert_true(vkern_c8_encode(&set.model, set.rows, 32, groups, &facts));
+        assert_true(vkern_c8_encode(&levels.table[0], &set.model, set.rows, 32, groups, &facts));
         vkern_c8_query_make(&set.model, &facts, query, codes, &side);
         for (size_t r = 0; r < 32; r++)
             size = fmaxl(size, norm_of(query, 128) * norm_of(set.rows + 128 * r, 128));
@@ -221,12 +222,12 @@ static void what_leaves_f32_is_refused(void **state)
     for (size_t i = 0; i < 8; i++)
         scale[i] = 1, query[i] = 1e20f;
     scale[0] = 1e-10f; /* z of element 0: 3e48 */
-    assert_false(vkern_c8_encode(&model, row, 1, groups, &facts));
+    assert_false(vkern_c8_encode(&levels.table[0], &model, row, 1, groups, &facts));
     scale[0] = 1;
     model.metric = VKERN_L2; /* bias 1.8e77 */
-    assert_false(vkern_c8_encode(&model, row, 1, groups, &facts));
+    assert_false(vkern_c8_encode(&levels.table[0], &model, row, 1, groups, &facts));
     row[0] = 1e19f, row[1] = -1e18f, model.metric = VKERN_IP;
-    assert_true(vkern_c8_encode(&model, row, 1, groups, &facts));
+    assert_true(vkern_c8_encode(&levels.table[0], &model, row, 1, groups, &facts));
     vkern_c8_query_make(&model, &facts, query, codes, &side);
     assert_true(vkern_c8_band(&model, &facts, &side) == INFINITY);
     query[0] = 1;
@@ -306,7 +307,7 @@ static void check_c4(enum kind kind, enum vkern_metric metric, size_t n, size_t 
     for (size_t l = 0; l < levels.n; l++) {
         memset(groups, 0xee, size + 1);
         memset(scratch, 0xff, 4 * vkern_c4_scratch(&set.model)); /* NaN */
-        vkern_c4_encode(&set.model, levels.table[l].tile, set.rows, n, scratch, groups);
+        vkern_c4_encode(&levels.table[l], &set.model, set.rows, n, scratch, groups);
         assert_int_equal(groups[size], 0xee);
         for (size_t r = 0; r < 16 * vkern_groups(n); r++) {
             const unsigned char *group = groups + r / 16 * bytes;
@@ -350,12 +351,11 @@ static void c4_scores_order_rows(enum vkern_metric metric, enum kind kind)
     size_t n_first = 0;
 
     for (size_t l = 0; l < levels.n; l++) {
-        vkern_c4_encode(&set.model, levels.table[l].tile, set.rows, N, scratch, groups);
+        vkern_c4_encode(&levels.table[l], &set.model, set.rows, N, scratch, groups);
         for (size_t q = 0; q < N; q++) {
             const float *query = set.rows + q * DIM;
             size_t least = 0;
-            vkern_c4_query_make(&set.model, levels.table[l].ndot[VKERN_F32], query, scratch,
-                                weights, &scale);
+            vkern_c4_query_make(&levels.table[l], &set.model, query, scratch, weights, &scale);
             assert_true(isfinite(scale) && scale >= 0);
             levels.table[l].codes->c4_scan(weights, scale, groups, N / 16, DIM, scores, 0, NULL);
             for (size_t r = 1; r < N; r++)
@@ -399,8 +399,7 @@ static void c4_queries(void **state)
         for (size_t i = 0; i < 24; i++)
             query[i] = (float)normal();
         norm = norm_of(query, 24);
-        vkern_c4_query_make(&set.model, levels.table[0].ndot[VKERN_F32], query, scratch, weights,
-                            &scale);
+        vkern_c4_query_make(&levels.table[0], &set.model, query, scratch, weights, &scale);
         for (size_t i = 0; i < 24; i++)
             centred[i] = query[i] / (metric == VKERN_COSINE ? norm : 1) -
                          (metric == VKERN_IP ? 0 : (long double)set.mean[i]);
@@ -414,8 +413,7 @@ static void c4_queries(void **state)
 
         memset(query, 0, sizeof query);
         if (metric == VKERN_L2) memcpy(query, set.mean, sizeof query); /* centred, it is zero */
-        vkern_c4_query_make(&set.model, levels.table[0].ndot[VKERN_F32], query, scratch, weights,
-                            &scale);
+        vkern_c4_query_make(&levels.table[0], &set.model, query, scratch, weights, &scale);
         for (size_t k = 0; k < 16; k++)
             assert_int_equal(weights[k], 0);
         assert_true(scale == 0);

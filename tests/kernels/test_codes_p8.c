@@ -156,7 +156,7 @@ static float *scratch_open(const struct set *set, struct guarded *memory)
 }
 
 /* offset 0: up to the page that faults; else as many bytes behind another, less one. */
-static struct plane plane_open(const struct set *set, const struct vkern_tile *tile, size_t offset)
+static struct plane plane_open(const struct set *set, const vkern_table *table, size_t offset)
 {
     const size_t size = plane_size(set);
     struct plane plane = {.memory = guarded_open(size + offset), .size = size};
@@ -166,8 +166,8 @@ static struct plane plane_open(const struct set *set, const struct vkern_tile *t
     plane.groups = offset == 0 ? guarded_end(&plane.memory, size)
                                : (unsigned char *)guarded_begin(&plane.memory) + offset - 1;
     memset(plane.groups, 0xee, size);
-    assert_true(vkern_axes_encode(&set->model, tile, set->rows, set->n, scratch, NULL, plane.groups,
-                                  &plane.facts));
+    assert_true(vkern_axes_encode(table, &set->model, set->rows, set->n, scratch, NULL,
+                                  plane.groups, &plane.facts));
     guarded_close(&memory);
     return plane;
 }
@@ -186,8 +186,7 @@ static void assert_same_facts(const struct vkern_p8_facts *a, const struct vkern
 }
 
 /* c4 beside p8, or alone: the same bytes, and those of p8 are no others for it. */
-static void check_both(const struct set *set, const struct vkern_tile *tile,
-                       const struct plane *plane)
+static void check_both(const struct set *set, const vkern_table *table, const struct plane *plane)
 {
     const size_t c4_size = vkern_groups(set->n) * vkern_c4_group_bytes(set->model.m);
     unsigned char *beside = malloc(c4_size), *alone = malloc(c4_size), *p8 = malloc(plane->size);
@@ -198,9 +197,9 @@ static void check_both(const struct set *set, const struct vkern_tile *tile,
     memset(beside, 0x11, c4_size);
     memset(alone, 0x22, c4_size);
     memset(p8, 0x33, plane->size);
-    assert_true(vkern_axes_encode(&set->model, tile, set->rows, set->n, scratch, beside, p8,
-                                  &facts));
-    vkern_c4_encode(&set->model, tile, set->rows, set->n, scratch, alone);
+    assert_true(
+        vkern_axes_encode(table, &set->model, set->rows, set->n, scratch, beside, p8, &facts));
+    vkern_c4_encode(table, &set->model, set->rows, set->n, scratch, alone);
     assert_memory_equal(beside, alone, c4_size);
     assert_memory_equal(p8, plane->groups, plane->size);
     assert_same_facts(&facts, &plane->facts);
@@ -211,8 +210,7 @@ static void check_both(const struct set *set, const struct vkern_tile *tile,
 }
 
 /* A group at a time, the last first: the bytes and the facts of one call. */
-static void check_joined(const struct set *set, const struct vkern_tile *tile,
-                         const struct plane *plane)
+static void check_joined(const struct set *set, const vkern_table *table, const struct plane *plane)
 {
     const size_t n_groups = vkern_groups(set->n), group_bytes = plane->size / n_groups;
     unsigned char *parts = malloc(plane->size);
@@ -222,7 +220,7 @@ static void check_joined(const struct set *set, const struct vkern_tile *tile,
 
     for (size_t g = n_groups; g-- > 0;) {
         const size_t at = g * VKERN_GROUP, left = set->n - at;
-        assert_true(vkern_axes_encode(&set->model, tile, set->rows + at * set->model.dim,
+        assert_true(vkern_axes_encode(table, &set->model, set->rows + at * set->model.dim,
                                       left < VKERN_GROUP ? left : VKERN_GROUP, scratch, NULL,
                                       parts + g * group_bytes, &one));
         vkern_p8_join(&joined, &one);
@@ -234,8 +232,10 @@ static void check_joined(const struct set *set, const struct vkern_tile *tile,
 }
 
 /* Rows along the axes as the codec has them, in f32: [n, p] in the rows' own unit. */
-static double *projected(const struct set *set, const struct vkern_tile *tile)
+static double *projected(const struct set *set, const vkern_table *table)
 {
+    const struct vkern_encode *encode = table->codes->encode;
+    const struct vkern_tile *tile = table->tile;
     const struct vkern_model *model = &set->model;
     const size_t dim = model->dim;
     const double inverse = inverse_unit(model);
@@ -247,7 +247,8 @@ static double *projected(const struct set *set, const struct vkern_tile *tile)
         const size_t n = set->n - at < VKERN_TILE_ROWS ? set->n - at : VKERN_TILE_ROWS;
         for (size_t r = 0; r < n; r++) {
             const float *x = set->rows + (at + r) * dim;
-            centre(model, x, unit_factor(model, x), inverse, centred + r * dim);
+            encode->centre(x, model->mean, dim, unit_factor(encode, model, x), inverse,
+                           centred + r * dim);
         }
         tile->pack(VKERN_F32, centred, 4 * dim, n, dim, NULL, panel);
         tile->multiply(model->axes, model->m, panel, bias, n, dim, y, VKERN_TILE_ROWS);
@@ -342,16 +343,14 @@ static void check_facts(const struct set *set, const struct vkern_p8_facts *fact
     assert_false(facts->codes.whole || facts->codes.is_signed);
     assert_true(facts->codes.bias_max == most->bias);
     assert_true(facts->codes.size <= most->size * (1 + 1e-6L) + 1e-38L);
-    assert_true(facts->codes.error <=
-                sqrtl(most->error * most->error + rest * rest) * (1 + 1e-4L) +
-                    1e-6L * most->size + underflow);
+    assert_true(facts->codes.error <= sqrtl(most->error * most->error + rest * rest) * (1 + 1e-4L) +
+                                          1e-6L * most->size + underflow);
 }
 
-static void check_plane(const struct set *set, const struct vkern_tile *tile,
-                        const struct plane *plane)
+static void check_plane(const struct set *set, const vkern_table *table, const struct plane *plane)
 {
     const size_t d = vkern_p8_dim(&set->model), p = set->model.p, dim = set->model.dim;
-    double *y = projected(set, tile);
+    double *y = projected(set, table);
     struct measured most = {0, 0, 0};
 
     for (size_t r = 0; r < 16 * vkern_groups(set->n); r++) {
@@ -362,8 +361,8 @@ static void check_plane(const struct set *set, const struct vkern_tile *tile,
             assert_int_equal(code_at(g, r % 16, i), 0);
     }
     check_facts(set, &plane->facts, &most);
-    check_both(set, tile, plane);
-    check_joined(set, tile, plane);
+    check_both(set, table, plane);
+    check_joined(set, table, plane);
     free(y);
 }
 
@@ -498,13 +497,12 @@ static void check_promise(struct trial *trial, const vkern_table *t, const float
     find_exact(trial, query);
     memset(scratch, 0xff, scratch_size);
     memset(codes, 0x55, width);
-    vkern_p8_query_make(model, t->ndot[VKERN_F32], query, scratch, codes, &trial->side);
+    vkern_p8_query_make(t, model, query, scratch, codes, &trial->side);
     for (size_t i = d; i < width; i++)
         assert_int_equal(codes[i], 0);
     if (model->metric == VKERN_IP) check_rest_of_query(trial->set, &trial->side.codes, query);
     for (size_t r = 0; r < trial->set->n; r++) {
-        const float cut =
-            vkern_p8_cut(model, &trial->plane->facts, &trial->side, trial->worst[r]);
+        const float cut = vkern_p8_cut(model, &trial->plane->facts, &trial->side, trial->worst[r]);
         /* only a query of zeros has nothing to be cut by */
         if (isfinite(cut) != (model->metric != VKERN_COSINE || norm_of(query, model->dim) > 0))
             fail_msg("%s, %s, metric %u: cut %g", trial->kind, trial->shape, model->metric,
@@ -523,7 +521,7 @@ static void check_promise(struct trial *trial, const vkern_table *t, const float
 static void check_level(enum kind kind, enum shape shape, const struct set *set, size_t level,
                         size_t offset)
 {
-    struct plane plane = plane_open(set, levels.table[level].tile, offset);
+    struct plane plane = plane_open(set, &levels.table[level], offset);
     struct trial trial = {.set = set,
                           .plane = &plane,
                           .kind = kind_names[kind],
@@ -533,7 +531,7 @@ static void check_level(enum kind kind, enum shape shape, const struct set *set,
                           .cuts = floats(set->n)};
     float *query = floats(set->model.dim);
 
-    check_plane(set, levels.table[level].tile, &plane);
+    check_plane(set, &levels.table[level], &plane);
     for (size_t which = 0; which < 16; which++) {
         const size_t of = (level + which / 8) % levels.n;
         if (which % 8 < 6)
@@ -602,13 +600,13 @@ static void check_drift(enum vkern_metric metric, float of_rows, float of_query)
     int8_t codes[DIM + 4];
 
     rows.model.axes = rows.axes = memcpy(floats(DIM * DIM), set.axes, sizeof(float) * DIM * DIM);
-    queries.model.axes = queries.axes = memcpy(floats(DIM * DIM), set.axes,
-                                               sizeof(float) * DIM * DIM);
+    queries.model.axes = queries.axes =
+        memcpy(floats(DIM * DIM), set.axes, sizeof(float) * DIM * DIM);
     lengthen_axes(&rows, 1 + of_rows);
     lengthen_axes(&queries, 1 + of_query);
-    struct plane plane = plane_open(&rows, levels.table[0].tile, 0);
-    struct trial trial = {&set, &plane, "gaussian", "drifting", "ref", {.norm = 0}, exact, worst,
-                          cuts};
+    struct plane plane = plane_open(&rows, &levels.table[0], 0);
+    struct trial trial = {&set,        &plane, "gaussian", "drifting", "ref",
+                          {.norm = 0}, exact,  worst,      cuts};
     for (size_t r = 0; r < N; r++) {
         centred_row(&set, set.rows + r * DIM, v);
         length = 0;
@@ -620,8 +618,7 @@ static void check_drift(enum vkern_metric metric, float of_rows, float of_query)
     for (size_t turn = 0; turn < 10; turn++) {
         make_query(&set, GAUSSIAN, 0, query);
         find_exact(&trial, query);
-        vkern_p8_query_make(&queries.model, levels.table[0].ndot[VKERN_F32], query, scratch, codes,
-                            &trial.side);
+        vkern_p8_query_make(&levels.table[0], &queries.model, query, scratch, codes, &trial.side);
         trial.side.drift += trial.side.codes.v_norm * of_query; /* v_norm is of the longer one */
         for (size_t r = 0; r < N; r++) {
             cuts[r] = vkern_p8_cut(&set.model, &plane.facts, &trial.side, worst[r]);
@@ -685,7 +682,7 @@ static size_t left_by_cut(const struct set *set, const struct plane *plane, cons
     for (size_t r = 0; r < set->n; r++)
         exact[r] = exact_score(&set->model, query, set->rows + r * set->model.dim);
     qsort(exact, set->n, sizeof *exact, compare);
-    vkern_p8_query_make(&set->model, levels.table[0].ndot[VKERN_F32], query, scratch, codes, &side);
+    vkern_p8_query_make(&levels.table[0], &set->model, query, scratch, codes, &side);
     const float cut = vkern_p8_cut(&set->model, &plane->facts, &side, double_above(exact[9]));
     levels.table[0].codes->c8_scan(&side.codes.query, plane->groups, n_groups, d, scores);
     for (size_t r = 0; r < set->n; r++)
@@ -713,7 +710,7 @@ static void cuts_leave_few_rows(void **state)
         fit_deviations(&set);
         set.model.p = USED;
         set.model.axes_norm = vkern_axes_norm(set.axes, USED, DIM);
-        struct plane plane = plane_open(&set, levels.table[0].tile, 0);
+        struct plane plane = plane_open(&set, &levels.table[0], 0);
         for (size_t q = 0; q < QUERIES; q++) {
             float query[DIM];
             for (size_t i = 0; i < DIM; i++) /* near a row */
@@ -768,7 +765,7 @@ static void what_leaves_f32_is_refused(void **state)
         set.model.axes_norm = vkern_axes_norm(set.axes, 16, 32);
         unsigned char *groups = malloc(plane_size(&set));
         float *scratch = floats(vkern_c4_scratch(&set.model));
-        const bool is_encoded = vkern_axes_encode(&set.model, levels.table[0].tile, set.rows, set.n,
+        const bool is_encoded = vkern_axes_encode(&levels.table[0], &set.model, set.rows, set.n,
                                                   scratch, NULL, groups, &facts);
         if (is_encoded != cases[c].is_encoded) fail_msg("%s: %d", cases[c].name, is_encoded);
         free(scratch);
@@ -786,7 +783,7 @@ static float cut_of(const struct set *set, const struct vkern_p8_facts *facts, f
 
     for (size_t i = 0; i < 32; i++)
         query[i] = i % 3 ? element : -element;
-    vkern_p8_query_make(&set->model, levels.table[0].ndot[VKERN_F32], query, scratch, codes, &side);
+    vkern_p8_query_make(&levels.table[0], &set->model, query, scratch, codes, &side);
     return vkern_p8_cut(&set->model, facts, &side, worst);
 }
 
@@ -795,7 +792,7 @@ static void queries_beyond_f32_have_no_cut(void **state)
     (void)state;
     for (int metric = VKERN_L2; metric <= VKERN_IP; metric++) {
         struct set set = p8_set_open(GAUSSIAN, FITTING, metric, 20, 32, 16, 16);
-        struct plane plane = plane_open(&set, levels.table[0].tile, 0);
+        struct plane plane = plane_open(&set, &levels.table[0], 0);
         struct vkern_p8_facts wide = plane.facts;
         wide.codes.size = 1e30f;
         assert_true(isfinite(cut_of(&set, &plane.facts, 1, 0)));

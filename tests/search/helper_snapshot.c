@@ -302,8 +302,7 @@ static void make_axis_codes(struct made *made, const struct shape *shape,
     char *p8 = wanted & WITH_P8 ? malloc(n_groups * p8_bytes) : NULL;
     float *scratch = aligned_alloc(64, (4 * vkern_c4_scratch(model) + 64) / 64 * 64);
     struct vkern_p8_facts facts;
-    bool has_p8 =
-        vkern_axes_encode(model, vkern_get()->tile, rows, n, scratch, c4, p8, &facts) && p8;
+    bool has_p8 = vkern_axes_encode(vkern_get(), model, rows, n, scratch, c4, p8, &facts) && p8;
 
     if (c4) codes->c4 = cut_groups(made, shape, c4, n_groups, c4_bytes, &codes->n_c4);
     if (has_p8) {
@@ -339,7 +338,7 @@ static void make_codes(struct made *made, const struct shape *shape, size_t firs
     char *groups = malloc(n_groups * c8);
 
     to_floats(shape, first, part->n, rows);
-    if (wanted & WITH_C8 && vkern_c8_encode(&model, rows, part->n, groups, &facts)) {
+    if (wanted & WITH_C8 && vkern_c8_encode(vkern_get(), &model, rows, part->n, groups, &facts)) {
         codes->c8 = cut_groups(made, shape, groups, n_groups, c8, &codes->n_c8);
         codes->whole = facts.whole;
         codes->is_signed = facts.is_signed;

@@ -150,7 +150,7 @@ static size_t rough_order(const struct fixture *f, const struct search_request *
     const char *bytes = (const char *)f->queries + q * row_bytes;
 
     vkern_get()->to_f32[row_bytes == 4 * DIM ? VKERN_F32 : f->shape.type](bytes, DIM, query);
-    vkern_c4_query_make(&model, vkern_get()->ndot[VKERN_F32], query, scratch, weights, &scale);
+    vkern_c4_query_make(vkern_get(), &model, query, scratch, weights, &scale);
     for (size_t p = 0; p < f->shape.n_parts; p++) {
         const struct part *part = &f->snapshot->parts[p];
         bool rough = is_rough(f, request, p);

@@ -241,7 +241,6 @@ vindex_status vindex_check(vindex *index, vindex_finding_fn *finding, void *cont
 struct upkeep {
     vindex *index;
     bool all;
-    uint32_t n_threads; /* 1 and more */
     vindex_progress_fn *progress;
     void *context;
     struct pool *pool; /* NULL: the calling thread alone */
@@ -361,7 +360,8 @@ static vindex_status do_upkeep(struct upkeep *u)
     if (st == VINDEX_OK) st = take_steps(u, maintain_step);
     if (st == VINDEX_OK) st = train(u);
     if (st == VINDEX_OK) st = take_steps(u, encode_step);
-    if (st == VINDEX_OK) st = vindex__optimize_audits(u->index, u->n_threads, u->progress, u->context);
+    uint32_t n_threads = u->pool ? vindex__pool_size(u->pool) : 1;
+    if (st == VINDEX_OK) st = vindex__optimize_audits(u->index, n_threads, u->progress, u->context);
     if (st == VINDEX_OK && u->progress) u->progress(u->context, u->total, u->total);
     return st;
 }
@@ -387,7 +387,6 @@ vindex_status vindex_optimize(vindex *index, uint32_t flags, vindex_progress_fn 
     uint32_t n_threads = (flags & THREADS_BITS) >> 8;
     struct upkeep u = {.index = index,
                        .all = flags & VINDEX_OPTIMIZE_ALL,
-                       .n_threads = n_threads > 1 ? n_threads : 1,
                        .progress = progress,
                        .context = context};
     vindex_status st = check_optimize(index, flags, n_threads);

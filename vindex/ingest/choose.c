@@ -48,7 +48,7 @@ enum { N_CANDIDATES = sizeof candidates / sizeof *candidates };
 
 struct trial {
     struct asked asked;
-    unsigned char *groups;   /* the sample's codes */
+    unsigned char *groups; /* the sample's codes */
     size_t groups_capacity;
     float *scratch; /* of the encoder */
     float *scores;  /* [16 * groups] */
@@ -72,15 +72,15 @@ static void offer(struct neighbour *nearest, float score, size_t row)
 }
 
 /* The queries, minus: half the squared distance is |x|^2 / 2 - q.x up to what is the query's own. */
-static void negated_query(const struct trial *trial, size_t q, float *out)
+void vindex__asked_query(const struct asked *asked, size_t q, float *negated)
 {
-    const struct sample *sample = trial->asked.sample;
-    const struct centred *centred = trial->asked.centred;
-    const float *row = sample->rows + asked_row(&trial->asked, q) * sample->dim;
+    const struct sample *sample = asked->sample;
+    const struct centred *centred = asked->centred;
+    const float *row = sample->rows + asked_row(asked, q) * sample->dim;
     bool is_product = sample->metric == VKERN_IP;
     for (size_t d = 0; d < sample->dim; d++) {
         double origin = is_product ? 0 : (double)centred->mean[d];
-        out[d] = (float)(-((double)row[d] - origin) * centred->factor);
+        negated[d] = (float)(-((double)row[d] - origin) * centred->factor);
     }
 }
 
@@ -116,7 +116,7 @@ static vindex_status find_truth(struct trial *trial, const struct asking *asking
     all.step = 1;
     all.n = trial->asked.sample->n;
     for (size_t q = 0; q < trial->asked.n_queries && st == VINDEX_OK; q++)
-        negated_query(trial, q, queries + q * dim);
+        vindex__asked_query(&trial->asked, q, queries + q * dim);
     for (size_t i = 0; i < trial->asked.n_queries * K; i++)
         trial->asked.truth[i] = (struct neighbour){INFINITY, SIZE_MAX};
     for (size_t first = 0; first < all.n && st == VINDEX_OK; first += VKERN_TILE_ROWS) {
@@ -124,7 +124,8 @@ static vindex_status find_truth(struct trial *trial, const struct asking *asking
         vindex__centred_rows(&all, first, n, rows);
         half_squares(trial, rows, n, bias);
         tile->pack(VKERN_F32, rows, dim * sizeof *rows, n, dim, NULL, panel);
-        tile->multiply(queries, trial->asked.n_queries, panel, bias, n, dim, scores, VKERN_TILE_ROWS);
+        tile->multiply(queries, trial->asked.n_queries, panel, bias, n, dim, scores,
+                       VKERN_TILE_ROWS);
         offer_panel(trial, scores, first, n);
         st = vindex__ask(asking);
     }
@@ -148,8 +149,8 @@ static vindex_status encode(struct trial *trial, const struct vkern_model *model
         return vindex__nomem();
     for (size_t first = 0; first < sample->n && st == VINDEX_OK; first += VKERN_TILE_ROWS) {
         size_t n = sample->n - first < VKERN_TILE_ROWS ? sample->n - first : VKERN_TILE_ROWS;
-        vkern_c4_encode(model, vkern_get()->tile, sample->rows + first * sample->dim, n,
-                        trial->scratch, trial->groups + at);
+        vkern_c4_encode(vkern_get(), model, sample->rows + first * sample->dim, n, trial->scratch,
+                        trial->groups + at);
         at += vkern_groups(n) * group_bytes;
         st = vindex__ask(asking);
     }
@@ -185,7 +186,7 @@ static void scan(struct trial *trial, const struct vkern_model *model, size_t q)
     const struct sample *sample = trial->asked.sample;
     size_t n_groups = vkern_groups(sample->n), group_bytes = vkern_c4_group_bytes(model->m);
     float weight_scale;
-    vkern_c4_query_make(model, vkern_get()->ndot[VKERN_F32],
+    vkern_c4_query_make(vkern_get(), model,
                         sample->rows + asked_row(&trial->asked, q) * sample->dim, trial->vector,
                         trial->weights, &weight_scale);
     for (size_t at = 0; at < n_groups; at += SCAN_GROUPS) {

@@ -26,6 +26,8 @@ static inline size_t asked_row(const struct asked *asked, size_t q)
     return q * (asked->sample->n / asked->n_queries);
 }
 
+/** Query q, [dim]: less the mean but under ip, times factor, negated. */
+void vindex__asked_query(const struct asked *asked, size_t q, float *negated);
 /** How many of the n_axes axes that trained holds plane p8 should have; p 0: none. */
 vindex_status vindex__choose_lead(const struct asked *asked, const struct trained *trained,
                                   uint32_t n_axes, const struct asking *asking,

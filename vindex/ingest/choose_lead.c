@@ -59,25 +59,6 @@ static bool is_product(const struct trial *trial)
 
 /* ---- queries ---------------------------------------------------------------------------------------- */
 
-static void centre_query(const struct trial *trial, size_t row, float *out)
-{
-    const struct sample *sample = trial->asked->sample;
-    const struct centred *centred = trial->asked->centred;
-    const float *from = sample->rows + row * sample->dim;
-    for (size_t d = 0; d < sample->dim; d++) {
-        double origin = is_product(trial) ? 0 : (double)centred->mean[d];
-        out[d] = (float)(((double)from[d] - origin) * centred->factor);
-    }
-}
-
-static double sum_of_squares(const float *x, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (double)x[i] * (double)x[i];
-    return sum;
-}
-
 /* The rank that the tenth of all rows has among those of the sample. */
 static size_t rank_of(const struct sample *sample)
 {
@@ -93,12 +74,10 @@ static void ask_query(struct trial *trial, size_t q, float *room)
         &asked->truth[number * CHOOSE_K + rank_of(asked->sample)];
     struct query *query = &trial->queries[q];
     query->along = trial->along + q * trial->n_axes;
-    centre_query(trial, asked_row(asked, number), room);
+    vindex__asked_query(asked, number, room);
     vkern_get()->ndot[VKERN_F32](room, trial->trained->axes, dim * sizeof *room, trial->n_axes, dim,
                                  query->along);
-    for (size_t k = 0; k < trial->n_axes; k++)
-        query->along[k] = -query->along[k];
-    query->squares = sum_of_squares(room, dim);
+    query->squares = vkern_get()->sumsq[VKERN_F32](room, dim);
     query->threshold = INFINITY;
     if (nearest->row == SIZE_MAX) return;
     query->threshold = is_product(trial)
@@ -152,7 +131,7 @@ static void try_panel(struct trial *trial, size_t n)
     size_t dim = trial->asked->sample->dim;
     struct view view, blank = {.query_kept = 0};
     for (size_t r = 0; r < n; r++)
-        blank.squares[r] = sum_of_squares(trial->rows + r * dim, dim);
+        blank.squares[r] = vkern_get()->sumsq[VKERN_F32](trial->rows + r * dim, dim);
     for (size_t q = 0; q < trial->n_queries; q++) {
         size_t k = 0;
         view = blank;

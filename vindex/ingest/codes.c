@@ -225,10 +225,10 @@ vindex_status vindex__codes_drop(struct ingest *in, uint64_t seq)
 
 /* ---- codes: make ------------------------------------------------------------------------------------------ */
 
-/* What making codes needs, kept for the transaction. Groups take dim + m / 2 + 16 bytes a row. */
+/* What making codes needs, kept for the transaction. Groups take dim + m / 2 + p + 28 bytes a row. */
 struct coder {
     struct model_copy *copy; /* NULL: there is no model */
-    struct encoder *encoder; /* NULL: nor planes for it to fill */
+    struct encoder *encoder; /* NULL: no planes for it to fill */
     struct groups groups;
     const unsigned char **blocks; /* of the segment being encoded */
     size_t blocks_capacity;

@@ -29,7 +29,7 @@ struct panel {
 struct encoder {
     struct vkern_model model;
     vkern_to_f32_fn *to_f32;
-    const struct vkern_tile *tile;
+    const vkern_table *table;
     bool has_c8;
     struct pool *pool;
     struct workplace *workplaces; /* [n_workers] */
@@ -79,8 +79,8 @@ vindex_status vindex__encoder_open(const struct vkern_model *model, uint32_t typ
     *out = NULL;
     if (!e) return vindex__nomem();
     e->model = *model;
-    e->to_f32 = vkern_get()->to_f32[type];
-    e->tile = vkern_get()->tile;
+    e->table = vkern_get();
+    e->to_f32 = e->table->to_f32[type];
     e->has_c8 = has_c8;
     e->pool = pool;
     e->n_workers = pool ? vindex__pool_size(pool) : 1;
@@ -131,7 +131,7 @@ static void look_at_panel(void *encoder, size_t task, uint32_t worker)
     uint32_t first = (uint32_t)task * VKERN_TILE_ROWS, n = panel_rows(e, task);
     for (uint32_t i = 0; i < n && range.whole; i++) {
         gather(e, first + i, 1, row);
-        vkern_c8_look(row, 1, e->model.dim, &range);
+        vkern_c8_look(e->table, row, 1, e->model.dim, &range);
     }
     e->panels[task].range = range;
 }
@@ -143,9 +143,8 @@ static void encode_along(struct encoder *e, const struct workplace *place, size_
     size_t first_group = task * VKERN_TILE_GROUPS;
     unsigned char *c4 = NULL, *p8 = NULL;
     if (model->m) c4 = e->groups->c4 + first_group * vkern_c4_group_bytes(model->m);
-    if (model->p)
-        p8 = e->groups->p8 + first_group * vkern_c8_group_bytes(vkern_p8_dim(model));
-    panel->has_p8 = vkern_axes_encode(model, e->tile, place->rows, n, place->scratch, c4, p8,
+    if (model->p) p8 = e->groups->p8 + first_group * vkern_c8_group_bytes(vkern_p8_dim(model));
+    panel->has_p8 = vkern_axes_encode(e->table, model, place->rows, n, place->scratch, c4, p8,
                                       &panel->p8_facts) &&
                     p8;
 }
@@ -161,7 +160,7 @@ static void encode_panel(void *encoder, size_t task, uint32_t worker)
     if (vkern_n_axes(model)) encode_along(e, place, task, n);
     if (e->has_c8) {
         struct vkern_c8_extremes extremes = {.error = 0};
-        vkern_c8_encode_part(model, &e->range, place->rows, n,
+        vkern_c8_encode_part(e->table, model, &e->range, place->rows, n,
                              e->groups->c8 + first_group * vkern_c8_group_bytes(model->dim),
                              &extremes);
         e->panels[task].extremes = extremes;

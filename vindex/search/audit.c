@@ -254,8 +254,8 @@ static const float *prepare_query(const struct call *call, struct auditor *audit
         call->kern->to_f32[call->type](bytes, call->dim, auditor->dense);
         dense = auditor->dense;
     }
-    vkern_c4_query_make(&call->model, call->kern->ndot[VKERN_F32], dense, auditor->projection,
-                        auditor->weights, &auditor->weight_scale);
+    vkern_c4_query_make(call->kern, &call->model, dense, auditor->projection, auditor->weights,
+                        &auditor->weight_scale);
     return dense;
 }
 

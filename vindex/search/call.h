@@ -153,6 +153,12 @@ struct plan {
     uint32_t n_workers;
 };
 
+/** Entries that rough streams are to keep; 0: there are none. */
+static inline size_t vindex__rough_k(const struct plan *plan)
+{
+    return plan->by_p8 ? plan->k : plan->k_prime;
+}
+
 /** One query in one worker: what its first pass let through, and the best it is sure of. */
 struct collector {
     struct query query;
@@ -478,6 +484,13 @@ static inline bool vindex__may_finish(struct worker *worker, struct stop *stop, 
     if (!vindex__pace_tick(&worker->pace, stop, work_ns)) return true;
     worker->grace_ns -= work_ns;
     return worker->grace_ns > 0;
+}
+/** Begin to fetch a row: up to half a KiB, past it the processor has seen where it goes. */
+static inline void vindex__fetch_row(const struct call *call, const void *row)
+{
+    size_t n_bytes = call->row_bytes < 512 ? call->row_bytes : 512;
+    for (size_t at = 0; at < n_bytes; at += 64)
+        __builtin_prefetch((const char *)row + at);
 }
 /** Score the best k' of a rough stream exactly, into the collector's best; k of them where the call is
  *  ending. */

@@ -23,8 +23,8 @@ static void make_codes(struct worker *worker)
     for (size_t q = 0; q < worker->n_collectors; q++) {
         struct collector *collector = &worker->collectors[q];
         struct lead *lead = collector->lead;
-        vkern_p8_query_make(&call->model, call->kern->ndot[VKERN_F32], collector->query.dense,
-                            worker->projection, lead->codes, &lead->side);
+        vkern_p8_query_make(call->kern, &call->model, collector->query.dense, worker->projection,
+                            lead->codes, &lead->side);
     }
 }
 
@@ -235,8 +235,8 @@ static bool learn(struct collector *collector, size_t k, double upper)
 /* By insertion, over ever smaller gaps (Shell; Ciura's, continued): qsort would allocate. */
 static void sort_positions(int64_t *positions, size_t n)
 {
-    static const size_t gaps[] = {860407, 382403, 169957, 75536, 33572, 14921, 6631, 2947,
-                                  1310,   701,    301,    132,   57,    23,    10,   4,    1};
+    static const size_t gaps[] = {860407, 382403, 169957, 75536, 33572, 14921, 6631, 2947, 1310,
+                                  701,    301,    132,    57,    23,    10,    4,    1};
     for (size_t g = 0; g < sizeof gaps / sizeof *gaps; g++)
         for (size_t i = gaps[g]; i < n; i++) {
             int64_t position = positions[i];
@@ -347,14 +347,6 @@ static inline const char *row_of(const struct leading *leading, uint32_t slot)
                                     : part_row(leading->part, slot);
 }
 
-/* Up to half a KiB: past it the processor has seen where it goes. */
-static inline void ask_for(const struct call *call, const char *row)
-{
-    size_t n_bytes = call->row_bytes < 512 ? call->row_bytes : 512;
-    for (size_t at = 0; at < n_bytes; at += 64)
-        __builtin_prefetch(row + at);
-}
-
 /* Score a row that was let through; its stream may let it in. */
 static void score_row(struct worker *worker, const struct leading *leading, size_t q, uint32_t slot)
 {
@@ -391,7 +383,7 @@ static bool lead_one(struct worker *worker, const struct leading *leading, const
                                              worker->p8_cuts[0], run->mask, run->slot, run->slot,
                                              (uint64_t *)found->ids, found->values);
     for (size_t i = 0; i < n; i++)
-        ask_for(worker->call, row_of(leading, (uint32_t)found->ids[i]));
+        vindex__fetch_row(worker->call, row_of(leading, (uint32_t)found->ids[i]));
     for (size_t i = 0; i < n; i++)
         score_row(worker, leading, 0, (uint32_t)found->ids[i]);
     worker->n_scored += run->n;
@@ -408,7 +400,7 @@ static void score_pairs(struct worker *worker, const struct leading *leading, si
     const uint32_t *pairs = worker->pairs, first = leading->first;
 
     for (size_t i = 0; i < n; i++)
-        ask_for(worker->call, row_of(leading, first + pairs[i] % VKERN_TILE_ROWS));
+        vindex__fetch_row(worker->call, row_of(leading, first + pairs[i] % VKERN_TILE_ROWS));
     for (size_t i = 0; i < n; i++)
         score_row(worker, leading, first_query + pairs[i] / VKERN_TILE_ROWS,
                   first + pairs[i] % VKERN_TILE_ROWS);
@@ -441,8 +433,8 @@ static bool fails(struct worker *worker, uint64_t n)
     const struct call *call = worker->call;
     double asked = (double)call->n_positions * (double)worker->n_collectors;
     worker->p8_tried += n * worker->n_collectors;
-    worker->p8_fails = (double)worker->p8_passed >
-                       call->plan.p8_most * ((double)worker->p8_tried + asked / 4);
+    worker->p8_fails =
+        (double)worker->p8_passed > call->plan.p8_most * ((double)worker->p8_tried + asked / 4);
     return worker->p8_fails;
 }
 
@@ -454,8 +446,7 @@ uint32_t vindex__lead_part(struct worker *worker, const struct part *part, const
 
     begin_queries(worker);
     struct leading leading = begin_part(worker, part);
-    for (;
-         (n = vindex__next_groups(part->codes->p8, mask, rows_max, end, &slot, &groups)) > 0;
+    for (; (n = vindex__next_groups(part->codes->p8, mask, rows_max, end, &slot, &groups)) > 0;
          slot += n) {
         const struct group_run run = {part, mask, slot, n, slot % VKERN_GROUP};
         begin_run(&leading, &run);

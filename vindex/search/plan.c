@@ -326,7 +326,7 @@ size_t vindex__first_entries(const struct plan *plan)
 size_t vindex__rough_entries(const struct call *call)
 {
     const struct plan *plan = &call->plan;
-    size_t k = plan->by_p8 ? plan->k : plan->k_prime;
+    size_t k = vindex__rough_k(plan);
     if (!k) return 0;
     return vindex__best_entries(k, call->n_match) + plan->rows_max; /* a push whole */
 }

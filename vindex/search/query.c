@@ -167,9 +167,8 @@ static size_t scratch_bytes(const struct call *call)
     size_t best = vindex__best_entries(plan->k, call->n_match);
     size_t need = larger(vindex__stream_scratch(vindex__first_entries(plan)),
                          vindex__final_scratch(plan->k, best));
-    if (!vindex__rough_entries(call)) return need;
-    return larger(need, vindex__final_scratch(plan->by_p8 ? plan->k : plan->k_prime,
-                                              vindex__rough_entries(call)));
+    if (!vindex__rough_k(plan)) return need;
+    return larger(need, vindex__final_scratch(vindex__rough_k(plan), vindex__rough_entries(call)));
 }
 
 /* Bits are looked at four groups at a time. */
@@ -191,10 +190,9 @@ static void lay_out_worker(struct call *call, struct arena *arena, uint32_t numb
     struct worker blank = {.call = call}, *worker = call->workers ? call->workers + number : &blank;
     bool has_codes = uses(plan, ENGINE_C8) || uses(plan, ENGINE_TILE8);
     bool has_tiles = uses(plan, ENGINE_TILE) || uses(plan, ENGINE_TILE8);
-    bool copies =
-        call->type > VINDEX_BFLOAT16 && (has_codes || has_tiles || plan->k_prime || plan->by_p8);
+    bool copies = call->type > VINDEX_BFLOAT16 && (has_codes || has_tiles || vindex__rough_k(plan));
     size_t dim = call->dim;
-    size_t projected = plan->k_prime || plan->by_p8 ? dim + vkern_n_axes(&call->model) + 1 : 0;
+    size_t projected = vindex__rough_k(plan) ? dim + vkern_n_axes(&call->model) + 1 : 0;
     /* Scouts of one query have no use for lines. */
     size_t lines = larger(has_tiles ? plan->lines : 0, call->window.n > 1 ? plan->p8_lines : 0);
     size_t scores = larger(plan->rows_max + VKERN_GROUP, lines * VKERN_TILE_ROWS);
@@ -259,15 +257,15 @@ static void begin_queries(struct worker *worker, size_t first, size_t n)
         vindex__stream_init(&collector->stream, plan->k, plan->limit,
                             vindex__plan_margin(call, &collector->query), collector->stream.memory);
         vindex__best_init(&collector->best, plan->k, call->n_match, collector->best.memory);
-        if (plan->by_p8) {
-            /* Even of a worker that will not scout: it is told what others found. */
+        if (vindex__rough_k(plan))
+            vindex__best_init(&collector->rough, vindex__rough_k(plan), call->n_match,
+                              collector->rough.memory);
+        /* Even of a worker that will not scout: it is told what others found. */
+        if (plan->by_p8)
             collector->lead->n_known = collector->lead->n_scouts = collector->lead->next = 0;
-            vindex__best_init(&collector->rough, plan->k, call->n_match, collector->rough.memory);
-        }
         if (!plan->k_prime) continue;
-        vindex__best_init(&collector->rough, plan->k_prime, call->n_match, collector->rough.memory);
-        vkern_c4_query_make(&call->model, call->kern->ndot[VKERN_F32], collector->query.dense,
-                            worker->projection, collector->weights, &collector->weight_scale);
+        vkern_c4_query_make(call->kern, &call->model, collector->query.dense, worker->projection,
+                            collector->weights, &collector->weight_scale);
     }
 }
 

@@ -27,10 +27,7 @@ static void score_candidates(struct worker *worker, struct collector *collector,
 static inline void add_candidate(struct worker *worker, struct collector *collector,
                                  struct candidates *candidates, const void *row, int64_t id)
 {
-    /* Up to half a KiB: past it the processor has seen where it goes. */
-    size_t n_bytes = worker->call->row_bytes < 512 ? worker->call->row_bytes : 512;
-    for (size_t at = 0; at < n_bytes; at += 64)
-        __builtin_prefetch((const char *)row + at);
+    vindex__fetch_row(worker->call, row);
     candidates->rows[candidates->n] = row;
     candidates->ids[candidates->n++] = id;
     if (candidates->n == AHEAD) score_candidates(worker, collector, candidates);

@@ -51,6 +51,12 @@ void vindex__collector_push(struct worker *worker, struct collector *collector, 
     drain(worker, collector, n, is_full);
 }
 
+void vindex__collector_found(struct worker *worker, struct collector *collector, size_t n,
+                             size_t found)
+{
+    drain(worker, collector, n, vindex__stream_append(&collector->stream, found));
+}
+
 void vindex__collector_take(struct worker *worker, struct collector *collector, const float *scores,
                             uint16_t *below, const struct group_run *run)
 {
@@ -58,13 +64,7 @@ void vindex__collector_take(struct worker *worker, struct collector *collector, 
     float *values = stream->memory.values;
     size_t found = vindex__take_below(below, scores, run, stream->memory.ids + stream->count,
                                       values + stream->count);
-    drain(worker, collector, run->n, vindex__stream_append(stream, found));
-}
-
-void vindex__collector_found(struct worker *worker, struct collector *collector, size_t n,
-                             size_t found)
-{
-    drain(worker, collector, n, vindex__stream_append(&collector->stream, found));
+    vindex__collector_found(worker, collector, run->n, found);
 }
 
 /* ---- by query kernels ---------------------------------------------------------------------- */
@@ -228,7 +228,7 @@ static void scan_exactly(struct worker *worker, const struct part *part, const u
 static uint32_t scan_led(struct worker *worker, const struct part *part, const uint64_t *mask,
                          uint32_t slot, uint32_t end)
 {
-    size_t n_by_query = announce_all(worker, ENGINE_QUERY, part, mask, slot, slot);
+    size_t n_by_query = announce_all(worker, ENGINE_QUERY, part, mask, slot, slot); /* nothing yet */
     if (n_by_query > 0) end = vindex__lead_part(worker, part, mask, slot, end);
     for (size_t q = 0; q < worker->n_collectors && n_by_query < worker->n_collectors; q++)
         if (worker->collectors[q].engine == ENGINE_EXACT)
