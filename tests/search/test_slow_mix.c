@@ -9,7 +9,7 @@ static void mixed(void **state)
 {
     const char *given = getenv("VINDEX_TEST_TRIALS");
     struct rng *rng = *state;
-    check_mix(rng, given ? atoi(given) : 1000);
+    check_mix(rng, given ? atoi(given) : 600);
 }
 
 int main(void)

@@ -320,12 +320,12 @@ static void free_template(struct template *t)
     sqlite3_close(t->db);
 }
 
-#define MANY_MUTATIONS 15000 /* from here on it pays to make a template with audits */
+#define MANY_MUTATIONS 10000 /* from here on it pays to make a template with audits */
 
 static void test_mutations(void **state)
 {
     const char *wanted = getenv("VINDEX_TEST_MUTATIONS");
-    long n = wanted ? strtol(wanted, NULL, 10) : 500; /* test_slow_hostile.sh: 15,000 */
+    long n = wanted ? strtol(wanted, NULL, 10) : 500; /* test_slow_hostile.sh: 10,000 */
     struct template templates[3];
     int n_templates = n < MANY_MUTATIONS ? 2 : 3;
     (void)state;
