@@ -68,6 +68,7 @@ static void encode_whole(const struct vkern_encode *encode, const struct vkern_m
 /* z of a row, a stretch of it: what a thread's stack and the nearest cache hold. A multiple of PARTS: element i belongs to
  * partial sum i % PARTS. Longer rows are standardised twice. */
 enum { STRETCH = 1024 };
+_Static_assert(STRETCH % PARTS == 0, "partial sums go on from stretch to stretch");
 
 static size_t stretch_of(size_t dim, size_t at)
 {

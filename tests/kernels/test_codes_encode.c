@@ -128,12 +128,26 @@ static void check_standardise(const float *x, const float *mean, const float *sc
     }
 }
 
+static void check_sum_codes(const uint8_t *codes, size_t n, int zero)
+{
+    int32_t sum = 0, squares = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        sum += codes[i];
+        squares += (codes[i] - zero) * (codes[i] - zero);
+    }
+    for (size_t l = 0; l < levels.n; l++) {
+        int32_t got_sum, got_squares;
+        encode_of(l)->sum_codes(codes, n, zero, &got_sum, &got_squares);
+        assert_true(got_sum == sum && got_squares == squares);
+    }
+}
+
 static void check_round(const double *z, size_t n, double step)
 {
     static uint8_t want[DIM_MOST], got[DIM_MOST + 1];
     const double inverse = step > 0 ? 1 / step : 0;
     double error[PARTS];
-    int32_t sum = 0, squares = 0;
 
     begin_parts(error);
     for (size_t i = 0; i < n; i++) {
@@ -143,21 +157,18 @@ static void check_round(const double *z, size_t n, double step)
         want[i] = (uint8_t)code;
         const double miss = z[i] - step * (want[i] - 128);
         error[i % PARTS] += miss * miss;
-        sum += want[i];
-        squares += (want[i] - 128) * (want[i] - 128);
     }
     for (size_t l = 0; l < levels.n; l++) {
         double got_error[PARTS];
-        int32_t got_sum, got_squares;
         begin_parts(got_error);
         memset(got, 0, sizeof got);
         encode_of(l)->round(z, n, step, got, got_error);
         check_same(got, want, n, "codes", l, n);
         check_same(got_error, error, sizeof error, "errors", l, n);
         assert_int_equal(got[n], 0);
-        encode_of(l)->sum_codes(want, n, 128, &got_sum, &got_squares);
-        assert_true(got_sum == sum && got_squares == squares);
     }
+    check_sum_codes(want, n, 128);
+    check_sum_codes(want, n, 0);
 }
 
 static void check_whole(size_t n, int zero)
@@ -194,10 +205,11 @@ static void check_look(const float *x, size_t n)
     }
 }
 
-/* One number that is not whole or too large, anywhere. */
+/* Another number anywhere: the ends of what is whole, and what is not. */
 static void check_looks(float *x, size_t n)
 {
-    static const float others[] = {0.5f, 255.5f, 256, -128.5f, -129, 1e30f, -1e-30f};
+    static const float others[] = {-128,   -4,  255,     7,    -0.0f, 0.5f,
+                                   255.5f, 256, -128.5f, -129, 1e30f, -1e-30f};
 
     check_look(x, n);
     for (size_t i = 0; i < n; i += 1 + n / 9)
