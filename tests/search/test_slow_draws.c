@@ -1,5 +1,5 @@
 /*
- * test_slow_draws.c - a minute of random searches of what meets in a call (helper_draws.h); VINDEX_TEST_SECONDS
+ * test_slow_draws.c - 40 seconds of random searches of what meets in a call (helper_draws.h); VINDEX_TEST_SECONDS
  * asks for more.
  */
 #include "common/cmocka.h"
@@ -9,7 +9,7 @@
 static void drawn(void **state)
 {
     const char *given = getenv("VINDEX_TEST_SECONDS");
-    check_draws(*state, given ? atof(given) : 60);
+    check_draws(*state, given ? atof(given) : 40);
 }
 
 int main(void)
