@@ -269,7 +269,8 @@ static void targets_are_met(const struct audited *from, const struct audits *aud
 }
 
 /* A stream in random order on a set whose rows alone are known. How many deliver less than the target by more than two
- * deviations: a plan proven by few audits is one of the wrong twentieth now and then. None does by four. */
+ * deviations: a plan proven by few audits is one of the wrong twentieth now and then. None does by what the 32 audits of a cold start all
+ * miss once in e^12. */
 static unsigned cold_streams(const struct audited *from, const struct audits *audits, const char *name)
 {
     uint32_t *order = malloc(audits->n * sizeof *order);
@@ -307,7 +308,7 @@ static unsigned cold_streams(const struct audited *from, const struct audits *au
             if (n_exact < audits->n)
                 printf("(%llu)", (unsigned long long)(effort / (audits->n - n_exact)));
             n_short += mean < targets[t] - 2 * sd;
-            if (mean < targets[t] - 4 * sd)
+            if (mean < targets[t] - fmax(4 * sd, 12.0 / COLD_AUDITS - (1 - targets[t])))
                 fail_msg("%s: k %zu target %.3f delivered %.4f (sd %.4f), %u exact", name, ks[i],
                          targets[t], mean, sd, n_exact);
             vindex__calibration_free(c);

@@ -151,7 +151,7 @@ static uint64_t alarms(struct calibration *c)
 /*
  * From nothing but rows, of the queries' law or of an easier one: the mean recall reaches the target at once. Means of 2,000
  * answers have a deviation, and a plan proven by few audits is one of the wrong twentieth now and then: of the 60 streams two may
- * be more than two deviations short (three of 2,000 were), none four.
+ * be more than two deviations short (four of 3,000 were), none by what the 32 audits of a cold start all miss once in e^12.
  */
 static void cold_streams_reach_the_target(void **state)
 {
@@ -179,7 +179,7 @@ static void cold_streams_reach_the_target(void **state)
                 double sd = sqrt(targets[t] * (1 - targets[t]) / 2000);
                 printf(" %.4f", recall);
                 n_short += recall < targets[t] - 2 * sd;
-                if (recall < targets[t] - 4 * sd)
+                if (recall < targets[t] - fmax(4 * sd, 12.0 / COLD_AUDITS - (1 - targets[t])))
                     fail_msg("%s: k %zu target %.3f delivered %.4f (sd %.4f)", cases[i].name, ks[j],
                              targets[t], recall, sd);
                 vindex__calibration_free(s.c);
