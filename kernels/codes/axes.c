@@ -33,13 +33,6 @@ static float factor_of(const struct c4_row_sums *sums, size_t r, double energy)
     return (float)(factor > -limit ? factor < limit ? factor : limit : -limit);
 }
 
-/* Rows past n of a last group become zero bytes: nibbles and factors. */
-static void clear_rows(size_t n, size_t m, unsigned char *group)
-{
-    for (size_t line = 0; line <= m / 8; line++)
-        memset(group + 64 * line + 4 * n, 0, 4 * (VKERN_GROUP - n));
-}
-
 /* ---- rows: c4 and p8 from one projection ------------------------------------------------------- */
 
 struct scratch {
@@ -101,7 +94,7 @@ static void put_c4(struct encoding *e, const float *y, const double *energy, siz
     for (size_t i = 0; i < n && model->metric != VKERN_IP; i++)
         factors[i] = factor_of(&sums, i, energy[i]);
     memcpy(e->c4 + 8 * (size_t)model->m, factors, sizeof factors);
-    if (n < VKERN_GROUP) clear_rows(n, model->m, e->c4);
+    if (n < VKERN_GROUP) clear_rows(n, model->m / 8 + 1, e->c4);
     e->c4 += vkern_c4_group_bytes(model->m);
 }
 

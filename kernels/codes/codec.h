@@ -9,6 +9,7 @@
 #define VKERN_CODES_CODEC_H
 
 #include <math.h>
+#include <string.h>
 
 #include "kernels/codes/encode.h"
 #include "kernels/codes/internal.h"
@@ -17,15 +18,6 @@
 static inline double slack(size_t dim)
 {
     return ((double)dim + 16) * 0x1p-53;
-}
-
-static inline double sum_of_parts(const double part[PARTS])
-{
-    double sum = 0;
-
-    for (size_t j = 0; j < PARTS; j++)
-        sum += part[j];
-    return sum;
 }
 
 static inline double most_of_parts(const double part[PARTS])
@@ -67,6 +59,13 @@ static inline float round_up(double x)
     float f = (float)x;
 
     return (double)f < x ? nextafterf(f, INFINITY) : f;
+}
+
+/* Rows past n of a last group become zero bytes in each of its lines. */
+static inline void clear_rows(size_t n, size_t lines, unsigned char *group)
+{
+    for (size_t line = 0; line < lines; line++)
+        memset(group + 64 * line + 4 * n, 0, 4 * (VKERN_GROUP - n));
 }
 
 /* ---- the unit of projections ------------------------------------------------------------------- */

@@ -13,6 +13,15 @@
 
 enum { PARTS = 8 };
 
+static inline double sum_of_parts(const double part[PARTS])
+{
+    double sum = 0;
+
+    for (size_t j = 0; j < PARTS; j++)
+        sum += part[j];
+    return sum;
+}
+
 /* What rows of c4 are made with and what is summed over their axes, for the sixteen rows of a group. Codes of an axis
  * stand for code * step - low. */
 struct ladder {

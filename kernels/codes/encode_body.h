@@ -89,28 +89,35 @@ VKERN_INLINE floats smaller_floats(floats a, floats b)
     return (floats)LEVEL(min_ps)(F32(a), F32(b));
 }
 #else
+/* a where the mask is set, b elsewhere. */
+VKERN_INLINE doubles pick_doubles(longs mask, doubles a, doubles b)
+{
+    return (doubles)(((longs)a & mask) | ((longs)b & ~mask));
+}
+
+VKERN_INLINE floats pick_floats(ints mask, floats a, floats b)
+{
+    return (floats)(((ints)a & mask) | ((ints)b & ~mask));
+}
+
 VKERN_INLINE doubles larger_doubles(doubles a, doubles b)
 {
-    const longs mask = a > b;
-    return (doubles)(((longs)a & mask) | ((longs)b & ~mask));
+    return pick_doubles(a > b, a, b);
 }
 
 VKERN_INLINE doubles smaller_doubles(doubles a, doubles b)
 {
-    const longs mask = a < b;
-    return (doubles)(((longs)a & mask) | ((longs)b & ~mask));
+    return pick_doubles(a < b, a, b);
 }
 
 VKERN_INLINE floats larger_floats(floats a, floats b)
 {
-    const ints mask = a > b;
-    return (floats)(((ints)a & mask) | ((ints)b & ~mask));
+    return pick_floats(a > b, a, b);
 }
 
 VKERN_INLINE floats smaller_floats(floats a, floats b)
 {
-    const ints mask = a < b;
-    return (floats)(((ints)a & mask) | ((ints)b & ~mask));
+    return pick_floats(a < b, a, b);
 }
 #endif
 
@@ -143,15 +150,6 @@ VKERN_INLINE void end_sums(const struct sums *sums, double part[PARTS])
         store_doubles(sums->part[v], part + v * DOUBLES);
 }
 
-VKERN_INLINE double total_of(const double part[PARTS])
-{
-    double sum = 0;
-
-    for (size_t j = 0; j < PARTS; j++)
-        sum += part[j];
-    return sum;
-}
-
 static double squares(const float *x, size_t n)
 {
     double part[PARTS] = {0};
@@ -167,7 +165,7 @@ static double squares(const float *x, size_t n)
     end_sums(&sums, part);
     for (size_t j = 0; i < n; i++, j++)
         part[j] += (double)x[i] * x[i];
-    return total_of(part);
+    return sum_of_parts(part);
 }
 
 static double centre_row(const float *x, const float *mean, size_t n, double unit, double inverse,
@@ -192,7 +190,7 @@ static double centre_row(const float *x, const float *mean, size_t n, double uni
         to[i] = (float)c;
         part[j] += c * c;
     }
-    return total_of(part);
+    return sum_of_parts(part);
 }
 
 /* What is met: a range in floats, and whether something was not whole. */

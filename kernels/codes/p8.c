@@ -107,12 +107,6 @@ static void put_factors(struct p8_rows *rows, const struct p8_group *g, size_t n
     }
 }
 
-static void clear_rows(size_t n, size_t lines, unsigned char *group)
-{
-    for (size_t line = 0; line < lines + 3; line++)
-        memset(group + 64 * line + 4 * n, 0, 4 * (VKERN_GROUP - n));
-}
-
 void vkern__p8_put(struct p8_rows *rows, const float *y, const double *energy, size_t n,
                    unsigned char *group)
 {
@@ -137,7 +131,7 @@ void vkern__p8_put(struct p8_rows *rows, const float *y, const double *energy, s
     memcpy(group + 64 * lines, bias, sizeof bias);
     memcpy(group + 64 * lines + 64, scale, sizeof scale);
     memcpy(group + 64 * lines + 128, g.sum, sizeof g.sum);
-    if (n < VKERN_GROUP) clear_rows(n, lines, group);
+    if (n < VKERN_GROUP) clear_rows(n, lines + 3, group);
 }
 
 bool vkern__p8_facts(const struct p8_rows *rows, struct vkern_p8_facts *facts)
